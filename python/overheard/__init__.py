@@ -1,0 +1,1 @@
+"""What AI answer engines say about an organisation, asked in bulk."""

@@ -1,0 +1,52 @@
+//! The engine: plan, execute, extract. This file is its face; the parts are beside it.
+
+mod spec;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::domain::{Outcome, Summary};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::http::HttpService;
+
+pub use spec::{AskSpec, CustomProvider, ModelSpec, Phase, Quote, QuoteLine, RunSpec};
+
+/// What the engine works with. One per process; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Sends requests.
+    pub http: Arc<dyn HttpService>,
+    /// Time of day and chance.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Runs (or continues) a batch: the phases the spec names, until done, stopped through `stop`, or failed. `stop` is the
+/// graceful way (nothing new starts, paid work in flight gets its grace); dropping the future is the immediate one.
+///
+/// # Errors
+/// [`crate::ErrorKind::Config`] before anything is sent; [`crate::ErrorKind::Host`] when the store keeps failing.
+pub async fn run(context: Context, spec: RunSpec, host: Host, stop: CancellationToken) -> Result<Summary> {
+    let _ = (context, spec, host, stop);
+    Err(Error::internal("not built yet"))
+}
+
+/// Asks a list of questions of one model, without a store: one outcome per question, in order.
+///
+/// # Errors
+/// [`crate::ErrorKind::Config`] before anything is sent. A single question never fails the call.
+pub async fn ask(context: Context, spec: AskSpec, host: Host) -> Result<Vec<Outcome>> {
+    let _ = (context, spec, host);
+    Err(Error::internal("not built yet"))
+}
+
+/// What a run would do and cost at most, without doing it.
+///
+/// # Errors
+/// [`crate::ErrorKind::Config`] as [`run`].
+pub fn quote(spec: &RunSpec) -> Result<Quote> {
+    let _ = spec;
+    Err(Error::internal("not built yet"))
+}

@@ -1,0 +1,1 @@
+//! Fake provider APIs on a real socket.
