@@ -11,6 +11,7 @@ use crate::domain::{Outcome, Summary};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::http::HttpService;
+use crate::http::limit::LimitRegistry;
 
 pub use spec::{AskSpec, CustomProvider, ModelSpec, Phase, Quote, QuoteLine, RunSpec};
 
@@ -21,6 +22,8 @@ pub struct Context {
     pub http: Arc<dyn HttpService>,
     /// Time of day and chance.
     pub clock: Arc<dyn Clock>,
+    /// Speed caps, shared by all runs of the process.
+    pub limits: Arc<LimitRegistry>,
 }
 
 /// Runs (or continues) a batch: the phases the spec names, until done, stopped through `stop`, or failed. `stop` is the
