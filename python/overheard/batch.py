@@ -39,7 +39,7 @@ class ModelRun:
         batch_size: Number of model runs of the batch.
         org_id: The org.
         model: The model the user named.
-        surface: `chatgpt`, `perplexity`, `gemini`, `openai`, `anthropic` or a custom provider's name; empty: not known yet.
+        surface: `chatgpt`, `perplexity`, `gemini`, `openai`, `anthropic` or a custom name; empty: not known yet.
         status: `queued`, `running`, `completed` or `failed`; `running` is true only while the lease lives.
         query_count: Cells of this model run; 0: not planned yet.
         current_query_index: Terminal cells so far.

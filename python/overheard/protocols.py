@@ -28,12 +28,12 @@ class Store(Protocol):
     1. Every write is an idempotent upsert by key; the same call twice leaves what one call leaves.
     2. One call is one transaction: when it raises, nothing of it is kept.
     3. What a call returned from has written survives the process.
-    4. `load_batch` finds by id; by org and key; by org alone the newest batch with `finished_at_ms` None. It returns the
-       model runs with the batch, and None when there is none.
+    4. `load_batch` finds by id; by org and key; by org alone the newest batch with `finished_at_ms` None. It
+       returns the model runs with the batch, and None when there is none.
     5. A page is ordered by the cell key (bytewise), starts after `after`, and is shorter than `limit` only at the end.
     6. `existing_keys` tells, of every stored question run, its status, whether its extraction is stored, and its
        charges and row counts, the extraction's included.
-    7. `question_runs` pages through answered question runs whose extraction is not stored, and gives back what was saved.
+    7. `question_runs` pages through answered question runs whose extraction is not stored, and returns what was saved.
     8. `save_extractions` writes evaluation, competitors and citations of a run together or not at all, and replaces
        an earlier extraction.
     9. An extraction with `error` writes its charge and error and no rows; the run still counts as not extracted.
@@ -81,7 +81,7 @@ class Store(Protocol):
 
 
 class FactStore(Protocol):
-    """Optional: small facts kept across runs (name variations, learned batch sizes). Without it they are learned again."""
+    """Optional: small facts kept across runs (name variations, batch sizes). Without it they are learned again."""
 
     def load_fact(self, name: str) -> MaybeAsync[str | None]:
         """The value, or None."""
@@ -104,8 +104,8 @@ class ModelRunStore(Protocol):
 class ProviderProtocol(Protocol):
     """A provider that the user wrote.
 
-    Optional attributes, read once: `max_in_flight` (calls at the same time, default 8) and `price_per_question` (dollars as
-    text or Decimal; without it the charge is what each outcome says).
+    Optional attributes, read once: `max_in_flight` (calls at the same time, default 8) and `price_per_question`
+    (dollars as text or Decimal; without it the charge is what each outcome says).
 
     Contract: `ask` returns one outcome per request, in order. A question that failed is an outcome with status
     `failed`; what `ask` raises fails all requests of the call. Requests never exceed `max_batch_size`.

@@ -1,4 +1,4 @@
-"""What a start gave, in numbers a person reads at the end and a program reads from `--json`. Computes nothing itself."""
+"""What a start gave, in numbers: a person reads them at the end, a program from `--json`. Computes nothing itself."""
 
 from __future__ import annotations
 
