@@ -33,7 +33,8 @@ class Store(Protocol):
     5. A page is ordered by the cell key (bytewise), starts after `after`, and is shorter than `limit` only at the end.
     6. `existing_keys` tells, of every stored question run, its status, whether its extraction is stored, and its
        charges and row counts, the extraction's included.
-    7. `question_runs` pages through answered question runs whose extraction is not stored, and returns what was saved.
+    7. `question_runs` pages through answered question runs whose extraction is not stored, and returns what was
+       saved; the raw body may be left out.
     8. `save_extractions` writes evaluation, competitors and citations of a run together or not at all, and replaces
        an earlier extraction.
     9. An extraction with `error` writes its charge and error and no rows; the run still counts as not extracted.

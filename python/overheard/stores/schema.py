@@ -167,6 +167,7 @@ question_runs = Table(
     _text("error_kind"),
     _big("cost_micro_usd", nullable=True),
     _big("maybe_charged_micro_usd"),
+    Column("unpriced", Boolean, nullable=False, server_default=text("0")),
     # The extraction's side: `extracted_at_ms` NULL means not extracted, whatever rows there are.
     _big("extracted_at_ms", nullable=True),
     _big("extraction_cost_micro_usd", nullable=True),
@@ -219,6 +220,8 @@ org_evals = Table(
     _text("usage"),
     _text("dropped"),
     _text("mention_text"),
+    # Always NULL: a failed extraction has no row here. The engine's rows carry it, and go in as they are.
+    _text("error"),
     ForeignKeyConstraint(
         ["batch_id", "cell_key"], ["question_runs.batch_id", "question_runs.cell_key"], ondelete="CASCADE"
     ),

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, Table, case, delete, func, select, update
+from sqlalchemy import Row, Table, case, delete, func, null, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -240,15 +240,16 @@ class SqlStore:
             found = (await connection.execute(page)).mappings()
             return [{**entry, "extracted": bool(entry["extracted"])} for entry in found]
 
-    async def question_runs(self, batch_id: str, after: str | None, limit: int) -> list[Mapping[str, Any]]:
-        """A page of answered question runs without an extraction, ordered by cell key."""
+    async def question_runs(self, batch_id: str, after: str | None, limit: int) -> list[QuestionRun]:
+        """A page of answered question runs without an extraction, ordered by cell key; without their raw bodies."""
         runs = schema.question_runs.c
-        wanted = select(schema.question_runs).where(
+        columns = (null() if name == "raw_body" else runs[name] for name in _core.QUESTION_RUN_COLUMNS)
+        wanted = select(*columns).where(
             runs.batch_id == batch_id, runs.status == "answered", runs.extracted_at_ms.is_(None)
         )
         page = _page(wanted, runs.cell_key, after, limit)
         async with self.database.reading() as connection:
-            return [rows.question_run(dict(entry)) for entry in (await connection.execute(page)).mappings()]
+            return _core.question_runs_from_rows([tuple(row) for row in await connection.execute(page)])
 
     async def save_extractions(self, extractions: Sequence[Extraction]) -> None:
         """Writes extractions with all their rows in one transaction; one with an error writes its cost and error."""
@@ -287,11 +288,11 @@ class SqlStore:
 
     @staticmethod
     def _not_extracted(failed: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-        column = {name: place for place, name in enumerate(_core.FAILED_EXTRACTION_COLUMNS)}
+        column = {name: place for place, name in enumerate(_core.ORG_EVAL_COLUMNS)}
         cost, maybe, error = column["cost_micro_usd"], column["maybe_charged_micro_usd"], column["error"]
         return [
             (None, row[cost], row[maybe], row[error], 0, 0, *key)
-            for row, key in zip(failed, _keys(_core.FAILED_EXTRACTION_COLUMNS, failed), strict=True)
+            for row, key in zip(failed, _keys(_core.ORG_EVAL_COLUMNS, failed), strict=True)
         ]
 
     # --- facts ------------------------------------------------------------------------------------------------------
