@@ -29,7 +29,14 @@ class Forgetful(SqlStore):
 
     def __init__(self) -> None:
         super().__init__(open_store("sqlite://").database)
-        self._upsert_runs = self._upsert_runs.split(", extracted_at_ms=NULL")[0]
+
+    async def save_question_runs(self, runs: Any) -> None:
+        right = self._delete_extraction
+        self._delete_extraction = f"{right} AND 1=0"
+        try:
+            await super().save_question_runs(runs)
+        finally:
+            self._delete_extraction = right
 
 
 def test_the_suite_finds_a_broken_store() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import Table
 
 
-def upsert(table: Table, columns: Sequence[str], keys: Sequence[str], mark: str, *, reset: Iterable[str] = ()) -> str:
+def upsert(table: Table, columns: Sequence[str], keys: Sequence[str], mark: str) -> str:
     """`INSERT … ON CONFLICT (keys) DO UPDATE`, the same words in SQLite and PostgreSQL.
 
     Args:
@@ -15,13 +15,10 @@ def upsert(table: Table, columns: Sequence[str], keys: Sequence[str], mark: str,
         columns: What each tuple holds, in order.
         keys: The columns that identify a row.
         mark: The driver's placeholder.
-        reset: Columns that fall back to NULL or their default 0 when the row is replaced.
     """
-    known = {column.name: column for column in table.columns}
-    if unknown := [name for name in columns if name not in known]:
+    if unknown := [name for name in columns if name not in table.columns]:
         raise KeyError(f"{table.name} has no column {', '.join(unknown)}")
     changes = [f"{name}=excluded.{name}" for name in columns if name not in keys]
-    changes += [f"{name}={'NULL' if known[name].nullable else '0'}" for name in reset]
     marks = ", ".join([mark] * len(columns))
     # Only names of our own schema and placeholders stand in the text.
     return (

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, Table, case, delete, func, null, select, update
+from sqlalchemy import Row, Table, delete, func, null, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from overheard._core import Extraction, QuestionRun
 
 _RUN_KEY = ("batch_id", "cell_key")
-_EXTRACTION_SIDE = (
+_EXTRACTION_COLUMNS = (
     "extracted_at_ms",
-    "extraction_cost_micro_usd",
-    "extraction_maybe_charged_micro_usd",
-    "extraction_error",
+    "cost_micro_usd",
+    "maybe_charged_micro_usd",
+    "error",
     "citation_count",
     "competitor_count",
+    "batch_id",
+    "cell_key",
 )
 
 
@@ -52,19 +54,13 @@ class SqlStore:
         self.database = database
         self.light = light
         mark = "?" if database.is_sqlite else "%s"
-        self._upsert_runs = rows.upsert(
-            schema.question_runs, _core.QUESTION_RUN_COLUMNS, _RUN_KEY, mark, reset=_EXTRACTION_SIDE
-        )
+        self._upsert_runs = rows.upsert(schema.question_runs, _core.QUESTION_RUN_COLUMNS, _RUN_KEY, mark)
+        self._insert_extractions = rows.insert(schema.extractions, _EXTRACTION_COLUMNS, mark)
         self._insert_evals = rows.insert(schema.org_evals, _core.ORG_EVAL_COLUMNS, mark)
         self._insert_competitors = rows.insert(schema.org_competitors, _core.ORG_COMPETITOR_COLUMNS, mark)
         self._insert_citations = rows.insert(schema.org_citations, _core.ORG_CITATION_COLUMNS, mark)
-        same_run = f"WHERE batch_id={mark} AND cell_key={mark}"
-        self._delete_eval = f"DELETE FROM org_evals {same_run}"  # noqa: S608
-        self._mark_extracted = (
-            f"UPDATE question_runs SET extracted_at_ms={mark}, extraction_cost_micro_usd={mark}, "  # noqa: S608
-            f"extraction_maybe_charged_micro_usd={mark}, extraction_error={mark}, citation_count={mark}, "
-            f"competitor_count={mark} {same_run}"
-        )
+        # Takes evaluation, competitors and citations with it.
+        self._delete_extraction = f"DELETE FROM extractions WHERE batch_id={mark} AND cell_key={mark}"  # noqa: S608
 
     async def __aenter__(self) -> SqlStore:
         """Opens the database.
@@ -217,24 +213,30 @@ class SqlStore:
             tuples = [(*row[:raw], None, *row[raw + 1 :]) for row in tuples]
         keys = _keys(columns, tuples)
         async with self.database.writing() as connection:
-            await connection.exec_driver_sql(self._delete_eval, keys)
+            await connection.exec_driver_sql(self._delete_extraction, keys)
             await connection.exec_driver_sql(self._upsert_runs, tuples)
 
     async def existing_keys(self, batch_id: str, after: str | None, limit: int) -> list[Mapping[str, Any]]:
         """A page of what is stored, ordered by cell key."""
-        runs = schema.question_runs.c
-        wanted = select(
-            runs.cell_key.label("key"),
-            runs.status,
-            runs.extracted_at_ms.is_not(None).label("extracted"),
-            (func.coalesce(runs.cost_micro_usd, 0) + func.coalesce(runs.extraction_cost_micro_usd, 0)).label(
-                "cost_micro_usd"
-            ),
-            (runs.maybe_charged_micro_usd + runs.extraction_maybe_charged_micro_usd).label("maybe_charged_micro_usd"),
-            case((runs.extracted_at_ms.is_not(None), runs.citation_count), else_=0).label("citations"),
-            case((runs.extracted_at_ms.is_not(None), runs.competitor_count), else_=0).label("competitors"),
-            runs.error_kind,
-        ).where(runs.batch_id == batch_id)
+        runs, extractions = schema.question_runs.c, schema.extractions.c
+        extracted = extractions.extracted_at_ms.is_not(None)
+        none = func.coalesce
+        wanted = (
+            select(
+                runs.cell_key.label("key"),
+                runs.status,
+                extracted.label("extracted"),
+                (none(runs.cost_micro_usd, 0) + none(extractions.cost_micro_usd, 0)).label("cost_micro_usd"),
+                (runs.maybe_charged_micro_usd + none(extractions.maybe_charged_micro_usd, 0)).label(
+                    "maybe_charged_micro_usd"
+                ),
+                none(extractions.citation_count, 0).label("citations"),
+                none(extractions.competitor_count, 0).label("competitors"),
+                runs.error_kind,
+            )
+            .select_from(_WITH_EXTRACTION)
+            .where(runs.batch_id == batch_id)
+        )
         page = _page(wanted, runs.cell_key, after, limit)
         async with self.database.reading() as connection:
             found = (await connection.execute(page)).mappings()
@@ -244,9 +246,9 @@ class SqlStore:
         """A page of answered question runs without an extraction, ordered by cell key; without their raw bodies."""
         runs = schema.question_runs.c
         columns = (null() if name == "raw_body" else runs[name] for name in _core.QUESTION_RUN_COLUMNS)
-        wanted = select(*columns).where(
-            runs.batch_id == batch_id, runs.status == "answered", runs.extracted_at_ms.is_(None)
-        )
+        missing = schema.extractions.c.extracted_at_ms.is_(None)
+        wanted = select(*columns).select_from(_WITH_EXTRACTION)
+        wanted = wanted.where(runs.batch_id == batch_id, runs.status == "answered", missing)
         page = _page(wanted, runs.cell_key, after, limit)
         async with self.database.reading() as connection:
             return _core.question_runs_from_rows([tuple(row) for row in await connection.execute(page)])
@@ -258,10 +260,10 @@ class SqlStore:
         keys = _keys(columns, [*evals, *failed])
         if not keys:
             return
-        marks = [*self._extracted(evals, competitors, citations), *self._not_extracted(failed)]
+        told = [*self._extracted(evals, competitors, citations), *self._not_extracted(failed)]
         async with self.database.writing() as connection:
-            await connection.exec_driver_sql(self._delete_eval, keys)
-            await connection.exec_driver_sql(self._mark_extracted, marks)
+            await connection.exec_driver_sql(self._delete_extraction, keys)
+            await connection.exec_driver_sql(self._insert_extractions, told)
             if self.light:
                 return
             for statement, tuples in (
@@ -276,7 +278,7 @@ class SqlStore:
     def _extracted(
         evals: Sequence[tuple[Any, ...]], competitors: Sequence[tuple[Any, ...]], citations: Sequence[tuple[Any, ...]]
     ) -> list[tuple[Any, ...]]:
-        """What each question run learns of its extraction."""
+        """What is kept of each extraction, beside its rows."""
         column = {name: place for place, name in enumerate(_core.ORG_EVAL_COLUMNS)}
         when, cost, maybe = column["extracted_at_ms"], column["cost_micro_usd"], column["maybe_charged_micro_usd"]
         citation_counts = Counter(_keys(_core.ORG_CITATION_COLUMNS, citations))
@@ -317,6 +319,7 @@ class SqlStore:
                 yield dict(entry)
 
 
+_WITH_EXTRACTION = schema.question_runs.outerjoin(schema.extractions)
 _ORG_LISTS = ("websites", "aliases", "competitors", "models", "locations")
 
 

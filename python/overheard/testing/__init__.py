@@ -1,4 +1,4 @@
-"""For test suites of users: the `store_contract` suite, makers of records, and through pytest the fixture `simulator`."""
+"""For test suites of users: the suite `store_contract`, makers of records; through pytest the fixture `simulator`."""
 
 from __future__ import annotations
 
