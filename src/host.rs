@@ -161,6 +161,14 @@ impl Host {
     /// # Errors
     /// [`ErrorKind::Host`] when the callback raised (with `context.host_call`), or did not answer in time.
     pub async fn call(&self, call: HostCall) -> Result<HostReply> {
+        self.call_within(call, self.inner.timeout).await
+    }
+
+    /// As [`Self::call`], with a time limit of its own.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn call_within(&self, call: HostCall, timeout: Duration) -> Result<HostReply> {
         let name = call.name();
         let _permit = self.inner.window.acquire().await.map_err(|_| Error::new(ErrorKind::Cancelled, "the run was stopped"))?;
         let id = self.inner.next.fetch_add(1, Ordering::Relaxed);
@@ -168,7 +176,7 @@ impl Host {
         self.lock().insert(id, sender);
         let guard = Withdraw { host: self, id };
         self.inner.port.push(Event::Call(id, call));
-        let answer = tokio::time::timeout(self.inner.timeout, receiver).await;
+        let answer = tokio::time::timeout(timeout, receiver).await;
         match answer {
             Ok(Ok(reply)) => {
                 std::mem::forget(guard);
@@ -177,7 +185,7 @@ impl Host {
             Ok(Err(_)) => Err(Error::new(ErrorKind::Cancelled, format!("{name} was withdrawn"))),
             Err(_) => Err(Error::new(
                 ErrorKind::Host,
-                format!("{name} did not return within {:.0} s: is it blocked, or waiting for a lock?", self.inner.timeout.as_secs_f64()),
+                format!("{name} did not return within {:.0} s: is it blocked, or waiting for a lock?", timeout.as_secs_f64()),
             )),
         }
     }
