@@ -40,20 +40,19 @@ def converted(function: Handler, convert: Callable[[Any], Any]) -> Handler:
     return plain
 
 
-def store_handlers(store: Any, batch: Batch, facts: dict[str, str]) -> dict[str, Handler]:
+def store_handlers(store: Any, batch: Batch, facts: dict[str, str], *, quiet: bool = False) -> dict[str, Handler]:
     """The handlers of a run.
 
     Args:
         store: The user's `Store`.
-        batch: What the store has of the batch: the plan it keeps is not overwritten by what the engine knows.
+        batch: What the store has of the batch: its plan, key and end are kept, whatever the engine says of them.
         facts: Where facts go when the store keeps none.
+        quiet: The batch has ended and nothing of it is asked again: its rows stay as they are.
     """
-    known: dict[str, Batch] = {batch.batch_id: batch}
 
     def merged(data: Mapping[str, Any]) -> Batch:
         told = Batch.from_dict({**data, "model_runs": ()})
-        ours = known.get(told.batch_id)
-        return told if ours is None else replace(ours, finished_at_ms=told.finished_at_ms, model_runs=())
+        return replace(batch, overhead_micro_usd=told.overhead_micro_usd, model_runs=())
 
     def model_runs(data: Sequence[Mapping[str, Any]]) -> list[ModelRun]:
         return [ModelRun.from_dict(entry) for entry in data]
@@ -66,6 +65,8 @@ def store_handlers(store: Any, batch: Batch, facts: dict[str, str]) -> dict[str,
         "existing_keys": store.existing_keys,
         "question_runs": store.question_runs,
     }
+    if quiet:
+        handlers["save_model_runs"] = _nothing
     if hasattr(store, "load_fact") and hasattr(store, "save_fact"):
         return handlers | {"load_fact": store.load_fact, "save_fact": store.save_fact}
 
@@ -76,6 +77,10 @@ def store_handlers(store: Any, batch: Batch, facts: dict[str, str]) -> dict[str,
         facts[name] = value
 
     return handlers | {"load_fact": load_fact, "save_fact": save_fact}
+
+
+async def _nothing(_rows: Any) -> None:
+    """Takes rows that are not to be written."""
 
 
 def provider_handlers(custom: Mapping[str, ProviderProtocol]) -> dict[str, Handler]:

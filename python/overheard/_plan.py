@@ -193,6 +193,7 @@ def run_spec(
             "questions": [question.to_dict() for question in plan.questions],
             "repeats": plan.repeats,
             "extraction": plan.extraction,
+            "overhead_micro_usd": batch.overhead_micro_usd,
             "retry_failed": retry_failed,
             "max_cost_micro_usd": plan.max_cost_micro_usd,
             "custom_providers": custom_providers(custom),

@@ -98,6 +98,7 @@ class Batch:
         batch_key: Get-or-create key; None: none was given.
         config: The plan as it was when the batch was made: `org`, `models`, `locations`, `questions`, `repeats`,
             `extraction`, `max_cost_micro_usd`. Empty for a batch another system made.
+        overhead_micro_usd: Charges of the batch that belong to no question run (name variations), over all starts.
         created_at_ms: Milliseconds since 1970 UTC.
         finished_at_ms: Milliseconds since 1970 UTC; None until every cell is terminal.
         model_runs: The model runs, as far as the store knows them.
@@ -108,6 +109,7 @@ class Batch:
     batch_size: int
     batch_key: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+    overhead_micro_usd: int = 0
     created_at_ms: int = 0
     finished_at_ms: int | None = None
     model_runs: tuple[ModelRun, ...] = ()
@@ -120,6 +122,12 @@ class Batch:
     def to_dict(self) -> dict[str, Any]:
         """Every field, as the engine and the tables name it."""
         return asdict(self)
+
+    @property
+    def all_terminal(self) -> bool:
+        """Every model run has ended with every cell terminal: what sets `finished_at_ms`."""
+        ended = [run for run in self.model_runs if run.status in ("completed", "failed")]
+        return len(ended) >= self.batch_size > 0 and all(run.current_query_index >= run.query_count for run in ended)
 
 
 @dataclass(frozen=True, kw_only=True)

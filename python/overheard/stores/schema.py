@@ -113,6 +113,8 @@ batches = Table(
     Column("batch_size", Integer, nullable=False),
     # The plan as JSON: org, models, locations, questions, repeats, extraction, max_cost_micro_usd.
     Column("config", Text, nullable=False, server_default=text("'{}'")),
+    # Charges that belong to no question run (name variations), over all starts.
+    _big("overhead_micro_usd"),
     Column("created_at", Instant, nullable=False),
     Column("finished_at", Instant),
 )

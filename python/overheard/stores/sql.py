@@ -134,6 +134,7 @@ class SqlStore:
             "batch_key": batch.batch_key,
             "batch_size": batch.batch_size,
             "config": json.dumps(dict(batch.config), ensure_ascii=False),
+            "overhead_micro_usd": batch.overhead_micro_usd,
             "created_at": batch.created_at_ms,
             "finished_at": batch.finished_at_ms,
         }
@@ -180,6 +181,7 @@ class SqlStore:
             batch_key=row.batch_key,
             batch_size=row.batch_size,
             config=json.loads(row.config),
+            overhead_micro_usd=row.overhead_micro_usd,
             created_at_ms=row.created_at,
             finished_at_ms=row.finished_at,
             model_runs=model_runs,

@@ -97,7 +97,7 @@ async def what_returned_is_durable(bench: _Bench) -> None:
 
 async def batches_are_found(bench: _Bench) -> None:
     """4. By id; by org and key; by org alone the newest unfinished one; else None."""
-    old, _ = await bench.begun(batch_key="monday", created_at_ms=1_000, config={"repeats": 3})
+    old, _ = await bench.begun(batch_key="monday", created_at_ms=1_000, config={"repeats": 3}, overhead_micro_usd=9)
     new, model_runs = await bench.begun(2, batch_key="tuesday", created_at_ms=2_000)
     await bench.begun(org_id="other", batch_key="monday", created_at_ms=3_000)
     found = await bench("load_batch", old.batch_id)
