@@ -26,13 +26,20 @@ __all__ = [
     "Extraction",
     "OrgEvaluation",
     "Outcome",
+    "Port",
     "QuestionRun",
+    "Session",
     "Usage",
     "__version__",
     "_restore",
+    "_selftest",
+    "_shutdown",
     "extraction_rows",
     "question_run_rows",
     "question_runs_from_rows",
+    "quote",
+    "start_ask",
+    "start_run",
 ]
 
 _Status: TypeAlias = Literal["answered", "refused", "no_answer", "failed"]
@@ -631,3 +638,67 @@ def extraction_rows(
 
 def _restore(name: str, fields: Mapping[str, Any], raw: bytes, /) -> object:
     """Unpickles a record."""
+
+@final
+class Port:
+    """The events of one event loop."""
+
+    def __new__(cls) -> Port: ...
+    def fileno(self) -> int:
+        """The descriptor that becomes readable when events wait."""
+
+    def drain(self, max_records: int, /) -> list[tuple[Any, ...]]:
+        """Takes events, in order, with about `max_records` records in them; readable again when more wait.
+
+        Each begins with the session's token: `(token, "call", id, name, args)`, `(token, "forget", id)`,
+        `(token, "log", level, line)`, `(token, "progress", pairs)`, `(token, "done", result)`,
+        `(token, "failed", fields, host_call | None)`, `(token, "gone")`.
+        """
+
+    def close(self) -> None:
+        """Drops what waits and what still comes."""
+
+@final
+class Session:
+    """A running batch or list of questions. Dropping it cancels it."""
+
+    def complete(self, call_id: int, value: object, /) -> None:
+        """Answers a call; a late or unknown number is ignored.
+
+        Raises:
+            TypeError: The callback returned something of the wrong type; the call stays open.
+            ValueError: A mapping has a wrong field; the call stays open.
+        """
+
+    def fail(self, call_id: int, exception_type: str, message: str, fields: Mapping[str, Any] | None = None, /) -> None:
+        """Says that the callback raised; `fields` (`errors.to_fields`) keep the meaning of an `OverheardError`."""
+
+    def stop(self) -> None:
+        """Stops gracefully: nothing new starts, paid work in flight gets its grace. From any thread."""
+
+    def cancel(self) -> None:
+        """Stops at once. From any thread."""
+
+def start_run(port: Port, token: int, spec_json: str, /) -> Session:
+    """Starts (or continues) a batch; `token` comes back with every event.
+
+    Raises:
+        ConfigError: The specification cannot be read or a setting is wrong.
+        RuntimeError: In a forked child, or while the interpreter shuts down.
+    """
+
+def start_ask(port: Port, token: int, spec_json: str, /) -> Session:
+    """Asks a list of questions of one model; raises as `start_run`."""
+
+def quote(spec_json: str, /) -> str:
+    """What a run would do and cost at most, as JSON, without doing it.
+
+    Raises:
+        ConfigError: The specification cannot be read or a setting is wrong.
+    """
+
+def _selftest(port: Port, token: int, spec_json: str, /) -> Session:
+    """A session that makes host calls and nothing else, for tests and benchmarks of the bridge."""
+
+def _shutdown(seconds: float, /) -> None:
+    """The exit hook: refuses what comes next, cancels sessions, ends the threads."""

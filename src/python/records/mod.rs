@@ -13,6 +13,6 @@ pub(super) use extraction::PyExtraction;
 pub(super) use outcome::PyOutcome;
 pub(super) use question_run::PyQuestionRun;
 pub(super) use extraction::method_word;
-pub(super) use record::{json, restore};
+pub(super) use record::{FromRecord, Record, json, restore};
 pub(super) use small::{ownership_word, sentiment_word};
 pub(super) use small::{PyCitation, PyCompetitor, PyExtractedCitation, PyOrgEvaluation, PyUsage};

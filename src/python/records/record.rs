@@ -11,7 +11,7 @@ use super::{PyAsk, PyCitation, PyCompetitor, PyExistingKey, PyExtractedCitation,
 use super::{PyOrgEvaluation, PyOutcome, PyQuestionRun, PyUsage};
 
 /// A class around data of the core.
-pub(super) trait Record: Sized {
+pub(in crate::python) trait Record: Sized {
     /// The data.
     type Data: Serialize + DeserializeOwned + PartialEq;
     /// Its name in Python.
