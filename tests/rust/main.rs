@@ -1,1 +1,11 @@
 //! One test binary.
+
+mod architecture;
+mod domain;
+mod extract_citations;
+mod extract_evaluation;
+mod extract_local;
+mod extract_mentions;
+mod extract_names;
+mod extract_properties;
+mod extract_support;
