@@ -205,8 +205,6 @@ async fn a_store_that_never_works_leaves_the_answers_in_the_journal_and_the_next
     let rest = TestHost::new(echo);
     let summary = run(with_journal(), &rest, &inner).await;
     assert_eq!((summary.processed, summary.total_cost_micro_usd), (8, 8_000));
-    let paid_twice: Vec<_> = rest.asked().into_iter().filter(|key| rest.log().contains("taken from the journal") && key.is_empty()).collect();
-    assert!(paid_twice.is_empty());
     assert!(rest.asked().len() < 8, "what was journaled is not asked again: {:?}", rest.asked());
     assert_eq!(folder.journals(), 0);
 }

@@ -40,22 +40,25 @@ pub struct TestHost {
     driver: tokio::task::JoinHandle<()>,
 }
 
-struct Port(mpsc::UnboundedSender<Event>);
+struct Port(mpsc::UnboundedSender<Event>, Arc<Mutex<Vec<String>>>);
 
 impl HostPort for Port {
     fn push(&self, event: Event) {
-        let _ = self.0.send(event);
+        match event {
+            Event::Log(_, line) => self.1.lock().unwrap().push(line),
+            other => drop(self.0.send(other)),
+        }
     }
 }
 
 impl TestHost {
     pub fn new(answer: impl Fn(usize, &[Ask]) -> Result<Vec<Outcome>, Error> + Send + Sync + 'static) -> Self {
         let (sender, mut events) = mpsc::unbounded_channel();
-        let host = Host::new(Arc::new(Port(sender)), Duration::from_secs(30));
         let (calls, asked, lines) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::default()), Arc::new(Mutex::default()));
+        let host = Host::new(Arc::new(Port(sender, Arc::clone(&lines))), Duration::from_secs(30));
         let answer: Arc<Answering> = Arc::new(answer);
         let driver = {
-            let (host, calls, asked, lines) = (host.clone(), calls.clone(), asked.clone(), Arc::clone(&lines));
+            let (host, calls, asked) = (host.clone(), calls.clone(), Arc::clone(&asked));
             #[expect(clippy::disallowed_methods, reason = "the test's driver; aborted when the host is dropped")]
             tokio::spawn(async move {
                 while let Some(event) = events.recv().await {
@@ -65,10 +68,6 @@ impl TestHost {
                             let asked: &Mutex<Vec<String>> = &asked;
                             asked.lock().unwrap().extend(asks.iter().map(|ask| ask.key.to_string()));
                             host.complete(id, answer(number, &asks).map(HostReply::Outcomes));
-                        }
-                        Event::Log(_, line) => {
-                            let lines: &Mutex<Vec<String>> = &lines;
-                            lines.lock().unwrap().push(line);
                         }
                         _ => {}
                     }
