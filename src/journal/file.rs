@@ -142,8 +142,7 @@ fn decode(bytes: &[u8], path: &Path) -> Result<Vec<Record>> {
 fn decode_line(line: &[u8]) -> Option<Record> {
     let line = line.strip_suffix(b"\n")?;
     let (checksum, json) = line.split_at_checked(9)?;
-    let checksum = u32::from_str_radix(std::str::from_utf8(checksum.get(..8)?).ok()?, 16).ok()?;
-    if crc32fast::hash(json) != checksum {
+    if format!("{:08x} ", crc32fast::hash(json)).as_bytes() != checksum {
         return None;
     }
     serde_json::from_slice(json).ok()

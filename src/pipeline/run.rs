@@ -130,8 +130,8 @@ impl Run {
             return;
         }
         let mut pairs = JoinSet::new();
-        let in_flight = self.take_over(recovered, &sink).await;
-        self.start_pairs(&mut pairs, in_flight, &sink);
+        let (in_flight, taken) = self.take_over(recovered, &sink).await;
+        self.start_pairs(&mut pairs, in_flight, &Arc::new(taken), &sink);
         drop(sink);
         let grace = async {
             self.session.stop.cancelled().await;
@@ -143,13 +143,7 @@ impl Run {
         }
     }
 
-    fn start_pairs(&self, pairs: &mut JoinSet<()>, mut in_flight: HashMap<(usize, usize), Vec<InFlight>>, sink: &Sink) {
-        let mut taken = self.existing.done.clone();
-        let flying = in_flight.values().flatten().flat_map(|flight| &flight.submission.cells);
-        for number in flying.filter_map(|key| self.matrix.number(key)) {
-            taken.set(number);
-        }
-        let taken = Arc::new(taken);
+    fn start_pairs(&self, pairs: &mut JoinSet<()>, mut in_flight: InFlightByPair, taken: &Arc<Bits>, sink: &Sink) {
         for (model, provider) in self.providers.iter().enumerate() {
             let account = resolve::account(&self.session, provider.as_ref(), &self.spec.custom_providers);
             for (place, location) in self.matrix.locations.iter().enumerate() {
@@ -176,15 +170,18 @@ impl Run {
         }
     }
 
-    /// What earlier starts left in the journal: replies go to the store, submissions to their pairs.
-    async fn take_over(&self, recovered: Recovered, sink: &Sink) -> HashMap<(usize, usize), Vec<InFlight>> {
+    /// What earlier starts left in the journal: replies go to the store, submissions to their pairs. Also returns the cells
+    /// that must not be asked: stored, replied or in flight.
+    async fn take_over(&self, recovered: Recovered, sink: &Sink) -> (InFlightByPair, Bits) {
         let host = &self.session.host;
-        let mut pairs: HashMap<(usize, usize), Vec<InFlight>> = HashMap::new();
+        let mut pairs = InFlightByPair::new();
+        let mut taken = self.existing.done.clone();
         let mut replies = 0;
         for run in recovered.replies {
             let Some(number) = self.matrix.number(&run.key).filter(|number| !self.existing.done.get(*number)) else { continue };
             let Some(cell) = self.matrix.cell(number) else { continue };
             replies += 1;
+            taken.set(number);
             // The journal has the money of earlier runs inside the outcome; the saver will add it again.
             let carried = self.existing.carried.get(&number).copied().unwrap_or_default();
             let mut outcome = run.outcome.clone();
@@ -203,6 +200,7 @@ impl Run {
                 let _ = self.session.journal.closed(&submission.id).await; // every row is stored
                 continue;
             }
+            submission.cells.iter().filter_map(|key| self.matrix.number(key)).for_each(|number| taken.set(number));
             let numbers = submission.cells.iter().filter_map(|key| self.matrix.number(key));
             let jobs = numbers.filter_map(|number| {
                 let carried = self.existing.carried.get(&number).copied().unwrap_or_default();
@@ -224,10 +222,9 @@ impl Run {
                 );
                 host.log(Level::Error, &error.message);
                 self.session.totals.error(error.with(|context| context.maybe_charged = true));
-                pairs.entry(HELD).or_default().push(InFlight { submission, jobs: Vec::new() });
             }
         }
-        pairs
+        (pairs, taken)
     }
 
     fn pair_of(&self, key: &CellKey) -> Option<(usize, usize)> {
@@ -345,8 +342,8 @@ impl Run {
     }
 }
 
-/// The pair under which submissions are kept that belong to nobody until somebody decides.
-const HELD: (usize, usize) = (usize::MAX, usize::MAX);
+/// Submissions in flight by (model, location).
+type InFlightByPair = HashMap<(usize, usize), Vec<InFlight>>;
 
 /// What the store has of the batch: bits, money of cells to ask again, totals.
 #[derive(Debug)]
