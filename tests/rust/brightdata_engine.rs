@@ -10,7 +10,7 @@ use http::HeaderMap;
 use overheard::domain::{RunStatus, Summary};
 use overheard::http::{BoxFuture, HttpRequest, HttpResponse, HttpService};
 use overheard::pipeline::{AskSpec, RunSpec, ask, run_with_store};
-use overheard::store::{MemoryStore, Store};
+use overheard::store::MemoryStore;
 use overheard::{Error, ErrorKind};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -413,13 +413,4 @@ async fn an_empty_and_an_overlong_question_never_reach_the_provider() {
     let outcomes = ask(context(provider.clone()), spec, silent().host.clone()).await.unwrap();
     assert_eq!(outcomes.iter().map(|outcome| outcome.status).collect::<Vec<_>>(), [RunStatus::Answered, RunStatus::Failed, RunStatus::Failed]);
     assert_eq!((provider.charged(), outcomes[2].attempts), (1, 0));
-}
-
-/// The store is not asked for what only the engine knows.
-#[tokio::test(start_paused = true)]
-async fn what_was_learned_is_kept_in_the_store() {
-    let (provider, store) = (BrightData::usual(49), Arc::new(MemoryStore::default()));
-    run(&provider, chatgpt(3, |_| {}), &store).await;
-    let facts = store.load_fact("learned:chatgpt:unknown set".into()).await.unwrap();
-    assert_eq!(facts, None, "facts belong to a question set");
 }
