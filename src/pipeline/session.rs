@@ -45,7 +45,7 @@ pub(super) struct Session {
 pub(super) struct Account {
     pub(super) name: String,
     pub(super) limits: Arc<AccountLimits>,
-    retries: Mutex<RetryBudget>,
+    retries: RetryBudget,
     stopped: Mutex<Option<Error>>,
     pub(super) halted: CancellationToken,
     /// Bright Data bans an address that ignores its 429s.
@@ -153,7 +153,7 @@ impl Session {
         let account = Arc::new(Account {
             name: name.to_owned(),
             limits: self.context.limits.account(name, settings),
-            retries: Mutex::new(RetryBudget::new(self.planned)),
+            retries: RetryBudget::new(self.planned),
             stopped: Mutex::default(),
             halted: CancellationToken::new(),
             guarded: name == "brightdata",
@@ -204,7 +204,7 @@ impl Session {
                     facts.finished_at_ms = self.context.clock.now_ms();
                     account.limits.calls.succeeded();
                     if facts.attempts == 1 {
-                        account.retries.lock().unwrap_or_else(PoisonError::into_inner).succeeded();
+                        account.retries.succeeded();
                     }
                     return Ok(Called { value, facts });
                 }
@@ -233,7 +233,7 @@ impl Session {
     }
 
     fn may_retry(&self, account: &Account, kind: CallKind, error: &Error) -> bool {
-        kind == CallKind::Free || account.retries.lock().unwrap_or_else(PoisonError::into_inner).take(error)
+        kind == CallKind::Free || account.retries.take(error)
     }
 
     fn throttle(&self, account: &Account, error: &Error) {

@@ -3,6 +3,7 @@
 #![expect(unreachable_pub, reason = "shared helpers of one binary")]
 
 mod architecture;
+mod brightdata_engine;
 mod domain;
 mod extract_citations;
 mod extract_evaluation;
