@@ -144,7 +144,7 @@ def resolve_extraction(extraction: Extraction, settings: Settings) -> Literal["l
 
 
 def _extraction_account(settings: Settings) -> str:
-    model = str(settings.values.get("extraction_model", "gpt-4.1-mini")).lower()
+    model = settings.extraction_model.lower()
     account, separator, _ = model.partition(":")
     if separator and account in settings.keys:
         return account

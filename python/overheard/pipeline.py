@@ -275,7 +275,7 @@ class Pipeline:
         """
         async with self._opened():
             plan = await self._plan(org, **options)
-            batch = _new_batch(plan, None)
+            batch = _new_batch(plan, None, {})
             spec = run_spec(
                 plan,
                 batch,
@@ -316,7 +316,7 @@ class Pipeline:
             # The key leads to the newest batch, so that the next start without `new` continues this one.
             freed = f"{batch_key} (before {now_ms()})"
             await call(self.store.save_batch, replace(old, batch_key=freed, model_runs=()))
-        batch = _new_batch(plan, batch_key)
+        batch = _new_batch(plan, batch_key, self._surfaces(plan))
         try:
             await call(self.store.save_batch, replace(batch, model_runs=()))
         except Exception:
@@ -350,6 +350,18 @@ class Pipeline:
             raise ConfigError(f"unknown option '{min(unknown)}'; the options are {', '.join(sorted(_PLAN_OPTIONS))}")
         given = {name: value for name, value in options.items() if value is not None}
         return Plan.of(await self._org(org), self.settings, **given)
+
+    def _surfaces(self, plan: Plan) -> dict[str, str]:
+        """Who answers for each model; a wrong model or a missing key is found here, before anything is written."""
+        settings = json.dumps(self.settings.to_json_dict())
+        own = {name.lower(): name for name in self.providers}
+        surfaces = {model: own[model.lower()] for model in plan.models if model.lower() in own}
+        for model in plan.models:
+            if model not in surfaces:
+                surfaces[model] = json.loads(_core.provider_facts(model, settings))["surface"]
+        if plan.extraction == "llm":
+            _core.provider_facts(self.settings.extraction_model, settings)
+        return surfaces
 
     async def _org(self, org: str | Org) -> Org:
         if isinstance(org, Org):
@@ -407,9 +419,7 @@ class Pipeline:
         held = {batch.batch_id} - _at_work
         _at_work.update(held)
         try:
-            result = await _driver.drive(
-                "run", spec, handlers, on_progress=self.on_progress, on_session=started
-            )
+            result = await _driver.drive("run", spec, handlers, on_progress=self.on_progress, on_session=started)
         finally:
             self._sessions.difference_update(mine)
             _at_work.difference_update(held)
@@ -444,11 +454,20 @@ _STORE_METHODS = (
 )
 _PLAN_OPTIONS = frozenset({"models", "locations", "questions", "repeats", "extraction", "max_cost"})
 
-def _new_batch(plan: Plan, batch_key: str | None) -> Batch:
+
+def _new_batch(plan: Plan, batch_key: str | None, surfaces: Mapping[str, str]) -> Batch:
     batch_id = str(uuid4())
     size = len(plan.models)
     model_runs = tuple(
-        ModelRun(run_id=str(uuid4()), batch_id=batch_id, batch_size=size, org_id=plan.org.id, model=model)
+        ModelRun(
+            run_id=str(uuid4()),
+            batch_id=batch_id,
+            batch_size=size,
+            org_id=plan.org.id,
+            model=model,
+            surface=surfaces.get(model, ""),
+            query_count=plan.cells // size,
+        )
         for model in plan.models
     )
     return Batch(

@@ -24,9 +24,10 @@ def test_the_environment_wins_over_dotenv(tmp_path: Path, monkeypatch: pytest.Mo
 def test_values_land_where_the_engine_reads_them() -> None:
     env = {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1/", "GEMINI_DATASET_ID": "gd_x", "OVERHEARD_EXTRACTION_MODEL": "m"}
     settings = Settings.load(env, brightdata_triggers=3, charge_error_rows=True).to_json_dict(journal="j")
-    assert settings["openai"] == {"base_url": "http://127.0.0.1:1/v1"}
+    assert settings["openai"]["base_url"] == "http://127.0.0.1:1/v1"
+    assert settings["anthropic"]["base_url"] == "https://api.anthropic.com"
     assert settings["datasets"] == {"gemini_dataset_id": "gd_x", "charge_error_rows": True}
-    assert settings["brightdata"] == {"max_triggers": 3}
+    assert settings["brightdata"]["max_triggers"] == 3
     assert (settings["extraction_model"], settings["journal"], settings["simulated"]) == ("m", "j", False)
 
 
