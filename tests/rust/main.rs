@@ -4,6 +4,7 @@
 
 mod architecture;
 mod brightdata_engine;
+mod direct_engine;
 mod domain;
 mod extract_citations;
 mod extract_evaluation;
