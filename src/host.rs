@@ -140,6 +140,7 @@ struct Inner {
     next: AtomicU64,
     window: Semaphore,
     timeout: Duration,
+    ask_timeout: Duration,
 }
 
 impl std::fmt::Debug for Host {
@@ -152,8 +153,14 @@ impl Host {
     /// A host behind `port`; a call not answered within `timeout` fails.
     #[must_use]
     pub fn new(port: Arc<dyn HostPort>, timeout: Duration) -> Self {
-        let pending = Mutex::default();
-        Self { inner: Arc::new(Inner { port, pending, next: AtomicU64::new(1), window: Semaphore::new(WINDOW), timeout }) }
+        Self::with_ask_timeout(port, timeout, timeout)
+    }
+
+    /// The same, with a limit of its own for [`HostCall::Ask`]: a provider may think longer than a store may hang.
+    #[must_use]
+    pub fn with_ask_timeout(port: Arc<dyn HostPort>, timeout: Duration, ask_timeout: Duration) -> Self {
+        let (pending, next, window) = (Mutex::default(), AtomicU64::new(1), Semaphore::new(WINDOW));
+        Self { inner: Arc::new(Inner { port, pending, next, window, timeout, ask_timeout }) }
     }
 
     /// Asks and waits for the answer. Dropping the future withdraws the call.
@@ -170,6 +177,7 @@ impl Host {
     /// As [`Self::call`].
     pub async fn call_within(&self, call: HostCall, timeout: Duration) -> Result<HostReply> {
         let name = call.name();
+        let timeout = if matches!(call, HostCall::Ask { .. }) { self.inner.ask_timeout } else { self.inner.timeout };
         let _permit = self.inner.window.acquire().await.map_err(|_| Error::new(ErrorKind::Cancelled, "the run was stopped"))?;
         let id = self.inner.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
