@@ -168,14 +168,6 @@ impl Host {
     /// # Errors
     /// [`ErrorKind::Host`] when the callback raised (with `context.host_call`), or did not answer in time.
     pub async fn call(&self, call: HostCall) -> Result<HostReply> {
-        self.call_within(call, self.inner.timeout).await
-    }
-
-    /// As [`Self::call`], with a time limit of its own.
-    ///
-    /// # Errors
-    /// As [`Self::call`].
-    pub async fn call_within(&self, call: HostCall, timeout: Duration) -> Result<HostReply> {
         let name = call.name();
         let timeout = if matches!(call, HostCall::Ask { .. }) { self.inner.ask_timeout } else { self.inner.timeout };
         let _permit = self.inner.window.acquire().await.map_err(|_| Error::new(ErrorKind::Cancelled, "the run was stopped"))?;

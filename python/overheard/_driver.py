@@ -16,6 +16,7 @@ import itertools
 import logging
 import time
 import types
+import weakref
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
@@ -39,8 +40,17 @@ ASK_THREADS = 8
 _START: dict[str, Callable[[_core.Port, int, str], _core.Session]] = {"run": _core.start_run, "ask": _core.start_ask}
 _tokens = itertools.count(1)
 
+_live: weakref.WeakSet[_Driver] = weakref.WeakSet()
+
+
+def _at_exit() -> None:
+    for driver in list(_live):
+        driver.hush()
+    _core._shutdown(EXIT_GRACE)
+
+
 # At import: a user's hooks are registered later, run earlier, and still find a working core.
-atexit.register(_core._shutdown, EXIT_GRACE)
+atexit.register(_at_exit)
 
 
 async def drive(
@@ -96,6 +106,7 @@ class _Driver:
         handlers: Mapping[str, Callable[..., Any]],
         on_progress: Callable[[list[dict[str, Any]]], None] | None,
     ) -> None:
+        self._token = next(_tokens)
         self._bridge = bridge
         self._handlers = handlers
         self._on_progress = on_progress
@@ -108,11 +119,11 @@ class _Driver:
         self._errors: dict[int, tuple[str, BaseException]] = {}
         self._executors: dict[str, ThreadPoolExecutor] = {}
         self._warned: set[str] = set()
+        _live.add(self)
 
     def start(self, start: Callable[[_core.Port, int, str], _core.Session], spec_json: str) -> None:
-        token = next(_tokens)
-        self._bridge.receivers[token] = self
-        self.session = start(self._bridge.port, token, spec_json)
+        self._bridge.receivers[self._token] = self
+        self.session = start(self._bridge.port, self._token, spec_json)
 
     async def result(self) -> Any:
         succeeded, value = await self._end
@@ -144,7 +155,17 @@ class _Driver:
         self._cancel()
         self._bridge.abandon()
 
+    def hush(self) -> None:
+        """At exit, on a loop that was left as it is: a callback that never got its first step says nothing."""
+        if self._loop.is_running():
+            return
+        for task in list(self._tasks.values()):
+            coroutine = task.get_coro()
+            if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                coroutine.close()
+
     def _cancel(self) -> dict[int, asyncio.Task[None]]:
+        self._bridge.receivers.pop(self._token, None)
         if hasattr(self, "session"):
             self.session.cancel()
         self._open.clear()

@@ -1,7 +1,7 @@
 """One bridge for each event loop: the loop watches the core's port, and events go to the sessions that wait for them.
 
-Nothing stays registered while no session runs. Sessions are held weakly: a loop that was closed keeps no work alive.
-This file must not know what an event means.
+Nothing stays registered while no session runs. Only the loop itself holds its bridge and thereby the sessions: a task
+that nobody else refers to goes on, as its loop does, and dies with it. This file must not know what an event means.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Bridge:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Makes the port; `acquire` starts the watch."""
         self.port = _core.Port()
-        self.receivers: weakref.WeakValueDictionary[int, Receiver] = weakref.WeakValueDictionary()
+        self.receivers: dict[int, Receiver] = {}
         self._loop = weakref.ref(loop)
         self._pid = os.getpid()
         self._users = 0
@@ -61,8 +61,7 @@ class Bridge:
         else:
             loop.remove_reader(self.port.fileno())
         self.port.close()
-        if _local.bridges.get(loop) is self:
-            del _local.bridges[loop]
+        _local.bridges.pop(loop, None)
 
     def abandon(self) -> None:
         """As `release`, for a coroutine collected without its loop: touches neither the loop nor the port."""
@@ -92,7 +91,8 @@ class _Local(threading.local):
     """Each thread knows its own loops only, so no lock is needed."""
 
     def __init__(self) -> None:
-        self.bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Bridge] = weakref.WeakKeyDictionary()
+        self.bridges: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Bridge]]
+        self.bridges = weakref.WeakKeyDictionary()
 
 
 _local = _Local()
@@ -110,12 +110,11 @@ def acquire() -> Bridge:
         raise RuntimeError(
             "overheard needs a running asyncio event loop: await it from a coroutine (asyncio or uvloop, not trio)"
         ) from None
-    for other in list(_local.bridges):
-        if other.is_closed():
-            _local.bridges.pop(other, None)
-    bridge = _local.bridges.get(loop)
+    known = _local.bridges.get(loop)
+    bridge = known() if known is not None else None
     if bridge is None or not bridge.is_ours:
-        bridge = _local.bridges[loop] = Bridge(loop)
+        bridge = Bridge(loop)
+        _local.bridges[loop] = weakref.ref(bridge)
     bridge.acquire(loop)
     return bridge
 

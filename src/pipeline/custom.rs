@@ -165,8 +165,7 @@ async fn once(session: &Session, pair: &Pair, asks: &[Ask]) -> Vec<Result<Outcom
         Err(error) => return asks.iter().map(|_| Err(error.clone())).collect(),
     };
     let call = HostCall::Ask { provider: provider.name().to_owned(), asks: asks.to_vec() };
-    let timeout = Duration::from_millis(session.settings.timeouts.answer_ms);
-    let outcomes = match session.host.call_within(call, timeout).await {
+    let outcomes = match session.host.call(call).await {
         Ok(HostReply::Outcomes(outcomes)) if outcomes.len() == asks.len() => outcomes,
         Ok(HostReply::Outcomes(outcomes)) => {
             let words = format!("Batch returned {} responses but expected {}: {}.ask must return one outcome per request, in order", outcomes.len(), asks.len(), provider.name());

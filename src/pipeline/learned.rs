@@ -86,7 +86,7 @@ impl Learned {
 
     /// An answer came, of this many output tokens if the provider counts them.
     pub(super) fn answered(&self, model: &str, output_tokens: Option<u64>, text: &str) {
-        let tokens = output_tokens.unwrap_or_else(|| text.len() as u64 / CHARACTERS_PER_TOKEN);
+        let tokens = output_tokens.unwrap_or(text.len() as u64 / CHARACTERS_PER_TOKEN);
         self.with(model, |facts| {
             facts.answers += 1;
             facts.tokens += tokens;

@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-
 from overheard import _core, errors
 from overheard.records import (
     Ask,

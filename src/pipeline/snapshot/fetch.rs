@@ -193,7 +193,7 @@ impl Work {
             outcome.attempts = 1 + u32::from(ROW_RETRIES - chunk.retries_left.min(ROW_RETRIES));
             outcome.started_at_ms = submission.created_at_ms;
             outcome.finished_at_ms = finished_ms;
-            match asked_again(&job, &outcome, chunk.retries_left) {
+            match asked_again(&job, &outcome, chunk.retries_left, self.pair.provider.surface()) {
                 Some(job) => again.push(job),
                 None => rows.push((job, outcome)),
             }
@@ -237,7 +237,7 @@ impl Work {
 }
 
 /// The job to ask again, when the row failed in a way that another try may mend.
-fn asked_again(job: &Job, outcome: &Outcome, retries_left: u8) -> Option<Job> {
+fn asked_again(job: &Job, outcome: &Outcome, retries_left: u8, surface: &str) -> Option<Job> {
     let error = outcome.error.as_ref()?;
     let may_succeed = matches!(error.kind, ErrorKind::Record | ErrorKind::SnapshotFailed);
     if retries_left == 0 || outcome.status != RunStatus::Failed || !may_succeed {
@@ -246,7 +246,8 @@ fn asked_again(job: &Job, outcome: &Outcome, retries_left: u8) -> Option<Job> {
     let mut job = job.clone();
     job.carried.0 += outcome.cost_micro_usd.unwrap_or_default().0;
     job.carried.1 += outcome.maybe_charged_micro_usd.0;
-    // A country can make the page of an engine fail; the second try goes without it, which the outcome shows.
-    let location_suspected = error.context.code.as_deref() == Some("selector_timeout") && job.ask.location.is_some();
+    // A country can make Perplexity's page fail (seen by others); the second try goes without it, which the outcome shows.
+    let location_suspected =
+        surface == "perplexity" && error.context.code.as_deref() == Some("selector_timeout") && job.ask.location.is_some();
     Some(if location_suspected { without_location(job) } else { job })
 }

@@ -19,11 +19,12 @@ pub(super) fn of_reply(caller: &Caller<'_>, dataset_variable: &str, asks: &[Ask]
     let country = lower.contains("country");
     let kind = meaning(reply.status, &lower, header_code.as_deref());
     let code = header_code.or_else(|| {
-        let code = match kind? {
+        let code = match kind.or((reply.status == 400).then_some(ErrorKind::InvalidRequest))? {
             ErrorKind::SnapshotGone if lower.contains("expired") => "snapshot_expired",
             ErrorKind::SnapshotFailed => "snapshot_empty",
             ErrorKind::Overloaded if reply.status == 409 || lower.contains("not ready") => "not_ready",
             ErrorKind::InvalidRequest if dataset => "dataset_not_found",
+            ErrorKind::InvalidRequest if lower.contains("country is not available") => "country_not_available",
             ErrorKind::InvalidRequest if country => "country",
             ErrorKind::InvalidRequest if json.get("validation_errors").is_some() => "validation_errors",
             _ => return None,

@@ -181,7 +181,9 @@ fn class_of(words: &str) -> Option<String> {
         "browser_disconnected"
     } else if words.contains("abort") {
         "aborted"
-    } else if words.contains("timeout") || words.contains("timed out") || words.contains("waiting for selector") {
+    } else if words.contains("waiting for selector") {
+        "selector_timeout"
+    } else if words.contains("timeout") || words.contains("timed out") {
         "timeout"
     } else if has(&["country"]) {
         "country"
