@@ -13,6 +13,9 @@ mod rows;
 mod selftest;
 mod session;
 
+#[cfg(feature = "simulator")]
+mod simulator;
+
 use pyo3::prelude::*;
 
 // Free-threaded interpreters are not tested: importing this turns the lock on there.
@@ -36,6 +39,9 @@ mod _core {
 
     #[pymodule_export]
     use super::selftest::selftest;
+    #[cfg(feature = "simulator")]
+    #[pymodule_export]
+    use super::simulator::Simulator;
     #[pymodule_export]
     use super::session::{PySession, quote, start_ask, start_run};
 
