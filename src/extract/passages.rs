@@ -21,7 +21,7 @@ pub(super) fn sentence(text: &str, span: &Range<usize>) -> Range<usize> {
     let floor = floor_boundary(text, span.start.saturating_sub(REACH));
     let ceiling = floor_boundary(text, span.end.saturating_add(REACH).min(text.len()));
     let before = text.get(floor..span.start).unwrap_or_default();
-    let start = floor + sentence_breaks(before, text.get(span.start..).unwrap_or_default()).last().unwrap_or(0);
+    let start = floor + sentence_breaks(before, text.get(span.start..).unwrap_or_default()).next_back().unwrap_or(0);
     let after = text.get(span.end..ceiling).unwrap_or_default();
     let end = span.end + sentence_breaks(after, text.get(ceiling..).unwrap_or_default()).next().unwrap_or(after.len());
     let whole = text.get(start..end).unwrap_or_default();
@@ -37,7 +37,7 @@ fn floor_boundary(text: &str, mut at: usize) -> usize {
 }
 
 /// Offsets one past the ends of sentences in `part`; `rest` is what follows it.
-fn sentence_breaks<'a>(part: &'a str, rest: &'a str) -> impl Iterator<Item = usize> + 'a {
+fn sentence_breaks<'a>(part: &'a str, rest: &'a str) -> impl DoubleEndedIterator<Item = usize> + 'a {
     part.char_indices().filter_map(move |(at, character)| {
         let end = at + character.len_utf8();
         let next = || part.get(end..).unwrap_or_default().chars().chain(rest.chars());
