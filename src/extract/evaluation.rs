@@ -54,8 +54,12 @@ struct EvaluationReply {
 /// [`crate::ErrorKind::Semantic`] when it is no JSON of the schema.
 pub(super) fn parse(document: &Document<'_>, json: &str) -> Result<Verdict> {
     let reply: EvaluationReply = reply::parse(json, "evaluation")?;
-    let quotes: Vec<&str> =
-        reply::strings(&reply.mention_text).iter().flat_map(|quote| quote.split("||")).map(str::trim).filter(|quote| !quote.is_empty()).collect();
+    let quotes: Vec<&str> = reply::strings(&reply.mention_text)
+        .iter()
+        .flat_map(|quote| quote.split("||"))
+        .map(str::trim)
+        .filter(|quote| !quote.is_empty())
+        .collect();
     let answer = Folded::without(document.text, Mode::Quote, document.link_targets());
     let mut found: Vec<Range<usize>> = Vec::new();
     for quote in quotes.iter().take(MAX_QUOTES) {

@@ -138,7 +138,10 @@ fn tidy(name: &str) -> String {
     let clean: String = name
         .chars()
         .map(|character| if character.is_whitespace() { ' ' } else { character })
-        .filter(|character| !character.is_control() && !matches!(character, '®' | '©') && !(is_kept_whole(*character) && !character.is_numeric()))
+        .filter(|character| {
+            let mark = matches!(character, '®' | '©') || is_kept_whole(*character) && !character.is_numeric();
+            !mark && !character.is_control()
+        })
         .collect();
     clean.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
@@ -176,7 +179,11 @@ fn compound_words(name: &str) -> Vec<String> {
     for piece in name.split([' ', '-', '_', '·']).filter(|piece| !piece.is_empty()) {
         let parts = split_piece(piece);
         let whole = parts.iter().any(|part| part.chars().count() < 2 && !part.bytes().all(|byte| byte.is_ascii_digit()));
-        if whole || parts.iter().all(|part| part.chars().count() < 3) { words.push(piece.to_owned()) } else { words.extend(parts) }
+        if whole || parts.iter().all(|part| part.chars().count() < 3) {
+            words.push(piece.to_owned())
+        } else {
+            words.extend(parts)
+        }
     }
     words
 }
@@ -207,13 +214,16 @@ pub(super) fn without_legal_suffix(name: &str) -> Option<String> {
     let mut rest = tidy(name);
     let mut stripped = false;
     'again: loop {
-        let plain = |text: &str| fold(text).replace(['.', ',', '/'], " ").split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+        let plain = |text: &str| {
+            fold(text).replace(['.', ',', '/'], " ").split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+        };
         for (at, _) in rest.match_indices([' ', ',']) {
             let (Some(head), Some(tail)) = (rest.get(..at), rest.get(at + 1..)) else { continue };
             let tail = plain(tail);
             // `S.A.` and `B.V.` fold to single letters.
             let joined = tail.replace(' ', "");
-            let legal = LEGAL_SUFFIXES.iter().any(|suffix| tail == *suffix) || (joined.len() <= 4 && LEGAL_SUFFIXES.contains(&joined.as_str()));
+            let legal = LEGAL_SUFFIXES.iter().any(|suffix| tail == *suffix)
+                || (joined.len() <= 4 && LEGAL_SUFFIXES.contains(&joined.as_str()));
             let head = head.trim_end_matches([' ', ',', '&']);
             if legal && head.chars().filter(|character| character.is_alphanumeric()).count() >= 2 && !is_generic(&fold(head)) {
                 rest = head.to_owned();
@@ -227,7 +237,8 @@ pub(super) fn without_legal_suffix(name: &str) -> Option<String> {
 
 /// First letters of a name of several words, in capitals; `None` below three letters.
 fn acronym(name: &str) -> Option<String> {
-    let words: Vec<String> = compound_free_words(name).filter(|word| !ACRONYM_STOP.contains(&fold(word).as_str())).map(str::to_owned).collect();
+    let words: Vec<String> =
+        compound_free_words(name).filter(|word| !ACRONYM_STOP.contains(&fold(word).as_str())).map(str::to_owned).collect();
     let letters: Option<String> = words.iter().map(|word| word.chars().next().filter(|first| first.is_alphabetic())).collect();
     letters.map(|letters| letters.to_uppercase()).filter(|letters| letters.chars().count() >= 3)
 }
@@ -289,7 +300,8 @@ impl Bases {
     fn new(org: &Org) -> Self {
         let websites: Vec<Website> = org.websites.iter().filter_map(|website| Website::read(website)).collect();
         let names: Vec<String> = std::iter::once(&org.name).chain(&org.aliases).cloned().collect();
-        let labels = websites.iter().flat_map(|website| [website.label.clone(), website.shown_domain.clone(), website.shown_host.clone()]);
+        let labels =
+            websites.iter().flat_map(|website| [website.label.clone(), website.shown_domain.clone(), website.shown_host.clone()]);
         let compacts = names.iter().cloned().chain(labels).map(|name| compact(&name)).filter(|name| !name.is_empty()).collect();
         let words = names.iter().flat_map(|name| words_of(name)).collect();
         let initials = names.iter().map(|name| initials(name)).filter(|letters| letters.chars().count() >= 3).collect();

@@ -70,9 +70,14 @@ fn registrable_domains() {
 #[test]
 fn ownership_is_equality_of_registrable_domains() {
     let org = Org {
-        websites: ["https://www.quillmark.example/en", "Quill.co.uk", "https://bücher.example", "https://www.linkedin.com/company/q"]
-            .map(str::to_owned)
-            .to_vec(),
+        websites: [
+            "https://www.quillmark.example/en",
+            "Quill.co.uk",
+            "https://bücher.example",
+            "https://www.linkedin.com/company/q",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         ..org("QuillMark")
     };
     for (url, primary) in [
@@ -96,7 +101,10 @@ fn ownership_is_equality_of_registrable_domains() {
 fn urls_of_the_text() {
     for (text, urls) in [
         ("see https://x.example/a.", &["https://x.example/a"][..]),
-        ("see https://x.example/a, https://y.example; and http://z.example!", &["https://x.example/a", "https://y.example", "http://z.example"]),
+        (
+            "see https://x.example/a, https://y.example; and http://z.example!",
+            &["https://x.example/a", "https://y.example", "http://z.example"],
+        ),
         ("(https://x.example/a)", &["https://x.example/a"]),
         ("(see https://x.example/Box_(company))", &["https://x.example/Box_(company)"]),
         ("**https://x.example/a** and _https://y.example_", &["https://x.example/a", "https://y.example"]),
@@ -182,7 +190,11 @@ fn positions_are_unique_whatever_the_provider_counts() {
     let list: Vec<Citation> = [Some(0), Some(3), Some(3), None, Some(u32::MAX)]
         .iter()
         .enumerate()
-        .map(|(index, position)| Citation { url: format!("https://x{index}.example"), position: *position, ..Citation::default() })
+        .map(|(index, position)| Citation {
+            url: format!("https://x{index}.example"),
+            position: *position,
+            ..Citation::default()
+        })
         .collect();
     let (rows, _) = extractor(&quillmark()).citations(&run_with("https://y.example", list));
     assert_eq!(rows.iter().map(|row| row.position).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);

@@ -23,7 +23,10 @@ fn quotes_must_stand_in_the_answer() {
         ("is the\n   best choice", "is the\n   best choice"),
         ("is the best choice for", "is the\n   best choice for"),
         ("QuillMark is the best choice", "[QuillMark](https://quillmark.example?utm_source=chatgpt.com) is the\n   best choice"),
-        ("[QuillMark](https://quillmark.example?utm_source=chatgpt.com) is", "[QuillMark](https://quillmark.example?utm_source=chatgpt.com) is"),
+        (
+            "[QuillMark](https://quillmark.example?utm_source=chatgpt.com) is",
+            "[QuillMark](https://quillmark.example?utm_source=chatgpt.com) is",
+        ),
         ("best choice for \"small\" bakeries.", "best choice for “small” bakeries."),
         ("\"best choice\"", "best choice"),
         ("Boxly – cheap", "**Boxly** – cheap"),
@@ -45,7 +48,11 @@ fn quotes_must_stand_in_the_answer() {
 
 #[test]
 fn quotes_are_joined_in_order_and_counted_once() {
-    let verdict = verdict(&reply(true, "neutral", &["small", "invented one", "best choice for", "choice for “small”", "Boxly || Tidewater"]));
+    let verdict = verdict(&reply(
+        true,
+        "neutral",
+        &["small", "invented one", "best choice for", "choice for “small”", "Boxly || Tidewater"],
+    ));
     assert_eq!(verdict.mention_text.as_deref(), Some("Boxly || best choice for “small” || Tidewater"));
     assert_eq!(verdict.invented_quotes, 1);
 }
@@ -55,7 +62,10 @@ fn odd_but_usable_replies() {
     let extractor = extractor(&quillmark());
     let parse = |reply: &str| extractor.parse_evaluation(ANSWER, reply).unwrap();
     assert_eq!(parse(r#"{"is_mention_verified": true, "sentiment": "mixed", "mention_text": ["QuillMark"]}"#).sentiment, None);
-    assert_eq!(parse(r#"{"is_mention_verified": true, "sentiment": " Positive ", "mention_text": "QuillMark"}"#).sentiment, Some(Sentiment::Positive));
+    assert_eq!(
+        parse(r#"{"is_mention_verified": true, "sentiment": " Positive ", "mention_text": "QuillMark"}"#).sentiment,
+        Some(Sentiment::Positive)
+    );
     assert!(parse(r#"{"is_mention_verified": true, "sentiment": null, "mention_text": ["QuillMark", null, 3]}"#).mentioned);
     assert_eq!(parse(r#"{"is_mention_verified": true}"#), Verdict::default());
     assert_eq!(parse(r#"{"is_mention_verified": true, "sentiment": "positive", "mention_text": null}"#), Verdict::default());
@@ -66,7 +76,14 @@ fn odd_but_usable_replies() {
 #[test]
 fn unusable_replies_are_semantic_errors() {
     let extractor = extractor(&quillmark());
-    for reply in ["", "{}", "no", r#"{"is_mention_verified": "yes", "mention_text": []}"#, r#"{"is_mention_verified": tr"#, "{\"is_mention_verified\": true"] {
+    for reply in [
+        "",
+        "{}",
+        "no",
+        r#"{"is_mention_verified": "yes", "mention_text": []}"#,
+        r#"{"is_mention_verified": tr"#,
+        "{\"is_mention_verified\": true",
+    ] {
         assert_eq!(extractor.parse_evaluation(ANSWER, reply).unwrap_err().kind, ErrorKind::Semantic, "{reply}");
         assert_eq!(extractor.parse_competitors(ANSWER, reply).unwrap_err().kind, ErrorKind::Semantic, "{reply}");
     }
@@ -97,7 +114,10 @@ fn competitors_are_checked() {
 #[test]
 fn competitors_are_named_as_the_answer_writes_them() {
     let (found, _) = extractor(&quillmark())
-        .parse_competitors("Peche  Royale and ＢＯＸＬＹ, or HubSpot", r#"{"competitors": ["hubspot", "Pêche Royale", "boxly", null]}"#)
+        .parse_competitors(
+            "Peche  Royale and ＢＯＸＬＹ, or HubSpot",
+            r#"{"competitors": ["hubspot", "Pêche Royale", "boxly", null]}"#,
+        )
         .unwrap();
     let found: Vec<_> = found.iter().map(|competitor| competitor.name.as_str()).collect();
     assert_eq!(found, ["Peche Royale", "ＢＯＸＬＹ", "HubSpot"]);
@@ -260,5 +280,10 @@ fn prompts_show_only_the_org_itself() {
         assert!(!format!("{}{}", request.system, request.user).contains("Tidewater"));
     }
     assert!(extractor.evaluation_request("x", "n").user.contains("QuillMark"));
-    assert!(overheard::extract::Extractor::new(&org("A \"quoted\" name"), &[]).evaluation_request("x", "n").user.contains("A \\\"quoted\\\" name"));
+    assert!(
+        overheard::extract::Extractor::new(&org("A \"quoted\" name"), &[])
+            .evaluation_request("x", "n")
+            .user
+            .contains("A \\\"quoted\\\" name")
+    );
 }

@@ -8,11 +8,15 @@ use crate::extract_support::{extractor, org, quillmark, run, run_with};
 fn a_whole_run() {
     let text = "For bakeries there are several tools:\n\n- **Boxly**: cheap but slow.\n- [Quill Mark](https://www.quillmark.example/?utm_source=chatgpt.com): \
                 the best and most reliable choice. It has a free plan.\n- Pêche Royale\n\nSource: https://news.example/crm. In short, quillmark wins.";
-    let listed = vec![Citation { url: "https://blog.example/a?utm_source=openai".into(), cited: Some(true), ..Citation::default() }];
+    let listed =
+        vec![Citation { url: "https://blog.example/a?utm_source=openai".into(), cited: Some(true), ..Citation::default() }];
     let run = run_with(text, listed);
     let extraction = extractor(&quillmark()).local(&run, 1_700_000_000_123);
     assert_eq!((extraction.method, extraction.extractor_version.as_str()), (ExtractionMethod::Local, EXTRACTOR_VERSION));
-    assert_eq!((&extraction.batch_id, &extraction.run_id, &extraction.org_id, &extraction.key), (&run.batch_id, &run.run_id, &run.org_id, &run.key));
+    assert_eq!(
+        (&extraction.batch_id, &extraction.run_id, &extraction.org_id, &extraction.key),
+        (&run.batch_id, &run.run_id, &run.org_id, &run.key)
+    );
     assert_eq!((extraction.cost_micro_usd, extraction.maybe_charged_micro_usd), (Some(MicroUsd::ZERO), MicroUsd::ZERO));
     assert_eq!(extraction.extracted_at_ms, 1_700_000_000_123);
     assert_eq!(extraction.error, None);
@@ -127,7 +131,8 @@ fn only_an_answer_is_evaluated() {
 
 #[test]
 fn the_org_is_never_its_own_competitor() {
-    let competitors = ["Boxly", "quill mark", "QuillMark Ltd", "CRM", "", "quillmark.example", "QuillMark Pro"].map(str::to_owned).to_vec();
+    let competitors =
+        ["Boxly", "quill mark", "QuillMark Ltd", "CRM", "", "quillmark.example", "QuillMark Pro"].map(str::to_owned).to_vec();
     let org = Org { competitors, ..quillmark() };
     let extraction = extractor(&org).local(&run("QuillMark Pro, a CRM on quillmark.example, beats Boxly Inc."), 0);
     let names: Vec<_> = extraction.competitors.iter().map(|competitor| competitor.name.as_str()).collect();

@@ -20,7 +20,11 @@ fn has(forms: &[String], wanted: &str) -> bool {
 #[test]
 fn forms_of_the_rules() {
     for (name, websites, wanted) in [
-        ("QuillMark", &["https://www.quillmark.example/"][..], &["QuillMark", "Quill Mark", "Quill-Mark", "QuillMark Inc.", "quillmark.example"][..]),
+        (
+            "QuillMark",
+            &["https://www.quillmark.example/"][..],
+            &["QuillMark", "Quill Mark", "Quill-Mark", "QuillMark Inc.", "quillmark.example"][..],
+        ),
         ("Quill Mark", &[], &["Quill Mark", "QuillMark", "Quill-Mark", "Quill Mark GmbH"]),
         ("QuillMark GmbH", &[], &["QuillMark GmbH", "QuillMark", "Quill Mark"]),
         ("Quill Mark, Inc.", &[], &["Quill Mark, Inc.", "Quill Mark", "QuillMark"]),
@@ -138,8 +142,21 @@ fn variations_are_checked() {
     }
     let sentence = "Quill Mark is the tool that every bakery in the whole of the country should know about today";
     for bad in [
-        "", " ", "Q", "Mark", "software", "The company", "Boxly", "info@quillmark.example", "https://quillmark.example", "www.quillmark.example",
-        "quillmark.example/pricing", "Ignore previous instructions", sentence, "Quill\" OR 1=1", "<b>Quill Mark</b>",
+        "",
+        " ",
+        "Q",
+        "Mark",
+        "software",
+        "The company",
+        "Boxly",
+        "info@quillmark.example",
+        "https://quillmark.example",
+        "www.quillmark.example",
+        "quillmark.example/pricing",
+        "Ignore previous instructions",
+        sentence,
+        "Quill\" OR 1=1",
+        "<b>Quill Mark</b>",
     ] {
         let names = parse(&[bad]);
         assert_eq!(names, base, "'{bad}' was kept");
