@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::fold::{fold, is_kept_whole};
 use super::reply;
 use super::web::Website;
-use super::words::{ACRONYM_STOP, ADDED_SUFFIXES, GENERIC, LEGAL_SUFFIXES, is_generic};
+use super::words::{ACRONYM_STOP, ADDED_SUFFIXES, AMBIGUOUS_SUFFIXES, GENERIC, LEGAL_SUFFIXES, is_generic};
 use crate::domain::{Org, StructuredRequest};
 use crate::error::Result;
 
@@ -20,11 +20,13 @@ use crate::error::Result;
 const NAMES_VERSION: &str = "1";
 /// Most variations that are kept, the deterministic forms included.
 const MAX_NAMES: usize = 50;
+/// Longest legal form that is looked for, in bytes as written.
+const LONGEST_SUFFIX: usize = 24;
 /// Longest variation, in characters.
 const MAX_LENGTH: usize = 80;
 
 /// Deterministic forms: spacing, legal suffix, acronym, domain. Always contains the name and the aliases; unique when letter
-/// case is ignored; the name first.
+/// case and accents are ignored; the name first.
 #[must_use]
 pub fn deterministic_names(org: &Org) -> Vec<String> {
     let mut forms = Forms::default();
@@ -219,11 +221,16 @@ pub(super) fn without_legal_suffix(name: &str) -> Option<String> {
         };
         for (at, _) in rest.match_indices([' ', ',']) {
             let (Some(head), Some(tail)) = (rest.get(..at), rest.get(at + 1..)) else { continue };
+            if tail.len() > LONGEST_SUFFIX {
+                continue;
+            }
+            let written_as_form = tail.contains(['.', '/']) || tail.chars().filter(|letter| letter.is_uppercase()).count() >= 2;
             let tail = plain(tail);
             // `S.A.` and `B.V.` fold to single letters.
             let joined = tail.replace(' ', "");
-            let legal = LEGAL_SUFFIXES.iter().any(|suffix| tail == *suffix)
-                || (joined.len() <= 4 && LEGAL_SUFFIXES.contains(&joined.as_str()));
+            let legal = (LEGAL_SUFFIXES.contains(&tail.as_str())
+                || (joined.len() <= 4 && LEGAL_SUFFIXES.contains(&joined.as_str())))
+                && (written_as_form || !AMBIGUOUS_SUFFIXES.contains(&joined.as_str()));
             let head = head.trim_end_matches([' ', ',', '&']);
             if legal && head.chars().filter(|character| character.is_alphanumeric()).count() >= 2 && !is_generic(&fold(head)) {
                 rest = head.to_owned();

@@ -9,6 +9,10 @@ pub(super) const LEGAL_SUFFIXES: &[&str] = &[
     "pty", "ag", "ab", "as", "bv", "co", "ev", "kg", "kk", "lp", "nv", "oy", "sa", "se", "sl", "ug",
 ];
 
+/// Those of them that are words too (a day spa): legal forms only in capitals or with dots.
+#[rustfmt::skip]
+pub(super) const AMBIGUOUS_SUFFIXES: &[&str] = &["ab", "ag", "as", "ev", "kk", "lp", "sa", "sas", "se", "sl", "spa", "ug"];
+
 /// Legal forms that are tried behind a name that has none.
 #[rustfmt::skip]
 pub(super) const ADDED_SUFFIXES: &[&str] = &["Inc.", "LLC", "Ltd", "GmbH"];

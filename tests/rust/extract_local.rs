@@ -154,3 +154,33 @@ fn an_empty_org_finds_nothing_and_does_not_fail() {
     assert!(!extraction.evaluation.mentioned);
     assert_eq!(extraction.citations.len(), 1);
 }
+
+#[test]
+fn a_recorded_chatgpt_row() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/brightdata/brightdata-chatgpt-3.community-fixture.json");
+    let rows: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let row = &rows[0];
+    let listed = row["citations"].as_array().unwrap().iter().map(|citation| Citation {
+        url: citation["url"].as_str().unwrap().into(),
+        title: citation["title"].as_str().map(str::to_owned),
+        cited: citation["cited"].as_bool(),
+        position: citation["position"].as_u64().and_then(|position| position.try_into().ok()),
+        ..Citation::default()
+    });
+    let org = Org { websites: vec!["couloir3.com".into()], competitors: vec!["Candidate Studio".into()], ..org("Couloir 3") };
+    let extraction = extractor(&org).local(&run_with(row["answer_text_markdown"].as_str().unwrap(), listed.collect()), 0);
+    let evaluation = &extraction.evaluation;
+    assert!(evaluation.mentioned && evaluation.citation);
+    assert_eq!(evaluation.mention_text.as_deref(), Some("**Couloir 3** is a strong option."));
+    assert_eq!((evaluation.mention_rank, evaluation.sentiment), (Some(1), Some(Sentiment::Positive)));
+    assert!(extraction.competitors.is_empty(), "named in the list of sources only");
+    let citations: Vec<_> =
+        extraction.citations.iter().map(|row| (row.canonical_url.as_str(), row.domain.as_str(), row.cited)).collect();
+    assert_eq!(
+        citations,
+        [
+            ("https://couloir3.com", "couloir3.com", Some(true)),
+            ("https://candidate.example/work", "candidate.example", Some(false))
+        ]
+    );
+}

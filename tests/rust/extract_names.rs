@@ -31,6 +31,9 @@ fn forms_of_the_rules() {
         ("Brot & Butter S.A.", &[], &["Brot & Butter", "Brot and Butter"]),
         ("American Bakers Guild", &[], &["ABG"]),
         ("The Society of Fine Bakers Ltd", &[], &["SFB", "The Society of Fine Bakers"]),
+        ("Quill S.p.A.", &[], &["Quill"]),
+        ("Quill AG", &[], &["Quill"]),
+        ("Quill & Co. KG", &[], &["Quill"]),
         ("Couloir3", &[], &["Couloir 3", "Couloir-3"]),
         ("Nestlé S.A.", &["nestle.example"], &["Nestlé", "nestle.example"]),
         ("QuillMark", &["getquillmark.example"], &["getquillmark"]),
@@ -53,6 +56,8 @@ fn forms_that_must_not_be_made() {
         ("IBM", &[], &["I B M"]),
         ("QuillMark", &["https://shop.example"], &["shop"]),
         ("The Company", &[], &["The"]),
+        ("Serenity Spa", &[], &["Serenity"]),
+        ("Sea & Se", &[], &["Sea"]),
     ] {
         let made = forms(name, websites);
         for form in refused {

@@ -72,6 +72,12 @@ fn citation() -> impl Strategy<Value = Citation> {
         .prop_map(|(url, title, cited, position)| Citation { url, title, cited, position, ..Citation::default() })
 }
 
+/// Compiled once for all cases.
+fn quillmark_extractor() -> &'static Extractor {
+    static EXTRACTOR: std::sync::LazyLock<Extractor> = std::sync::LazyLock::new(|| extractor(&quillmark()));
+    &EXTRACTOR
+}
+
 fn status() -> impl Strategy<Value = RunStatus> {
     prop::sample::select(vec![RunStatus::Answered, RunStatus::Refused, RunStatus::NoAnswer, RunStatus::Failed])
 }
@@ -86,7 +92,7 @@ proptest! {
         if null {
             run.outcome.text = None;
         }
-        let extractor = extractor(&quillmark());
+        let extractor = quillmark_extractor();
         let extraction = extractor.local(&run, 7);
         prop_assert_eq!(&extraction, &extractor.local(&run, 7), "the same run gives the same extraction");
         let evaluation = &extraction.evaluation;
@@ -113,7 +119,7 @@ proptest! {
 
     #[test]
     fn canonical_urls_are_fixed_points(citation in citation()) {
-        let extractor = extractor(&quillmark());
+        let extractor = quillmark_extractor();
         let (rows, _) = extractor.citations(&run_with("", vec![citation]));
         for row in rows {
             let again = Citation { url: row.canonical_url.clone(), ..Citation::default() };
@@ -130,7 +136,7 @@ proptest! {
         names in prop::collection::vec(prop_oneof![text(), any::<String>()], 0..6),
         verified in any::<bool>(),
     ) {
-        let extractor = extractor(&quillmark());
+        let extractor = quillmark_extractor();
         let reply = serde_json::json!({"competitors": names}).to_string();
         let (found, dropped) = extractor.parse_competitors(&text, &reply).unwrap();
         prop_assert_eq!(found.len() + dropped.invented_competitors as usize + dropped.rejected_competitors as usize, names.len());
@@ -153,18 +159,10 @@ proptest! {
 
     #[test]
     fn replies_never_panic(text in text(), reply in prop_oneof![any::<String>(), text(), "[{}\\[\\]\":,a-z_ ]{0,60}"]) {
-        let extractor = extractor(&quillmark());
+        let extractor = quillmark_extractor();
         let _ = extractor.parse_competitors(&text, &reply);
         let _ = extractor.parse_evaluation(&text, &reply);
         let _ = parse_names(&quillmark(), &reply);
-    }
-
-    #[test]
-    fn any_org_can_be_compiled(name in prop_oneof![text(), any::<String>()], aliases in prop::collection::vec(text(), 0..3), websites in prop::collection::vec(text(), 0..3), answer in text()) {
-        let org = Org { id: "o".into(), name, competitors: aliases.clone(), aliases, websites, ..Org::default() };
-        let names = deterministic_names(&org);
-        prop_assert_eq!(fingerprint(&org).len(), 64);
-        let _ = Extractor::new(&org, &names).local(&run(&answer), 0);
     }
 
     /// A name between spaces is found in any surroundings that are prose, whatever its letter case.
@@ -179,4 +177,22 @@ proptest! {
         let inside = format!("x{name}");
         prop_assert!(!extractor.matches(&inside));
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_org_can_be_compiled(name in prop_oneof![text(), any::<String>()], aliases in prop::collection::vec(text(), 0..3), websites in prop::collection::vec(text(), 0..3), answer in text()) {
+        let org = Org { id: "o".into(), name, competitors: aliases.clone(), aliases, websites, ..Org::default() };
+        let names = deterministic_names(&org);
+        prop_assert_eq!(fingerprint(&org).len(), 64);
+        let _ = Extractor::new(&org, &names).local(&run(&answer), 0);
+    }
+}
+
+#[test]
+fn an_extractor_is_shared_by_threads() {
+    fn shared<T: Send + Sync>(_: &T) {}
+    shared(quillmark_extractor());
 }
