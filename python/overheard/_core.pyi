@@ -36,6 +36,7 @@ __all__ = [
     "_selftest",
     "_shutdown",
     "extraction_rows",
+    "provider_facts",
     "question_run_rows",
     "question_runs_from_rows",
     "quote",
@@ -614,6 +615,13 @@ class ExistingKey(_Record):
     @property
     def error_kind(self) -> str | None:
         """Kind of the error of a failed run, a word of `ERROR_KINDS`."""
+
+def provider_facts(model: str, settings_json: str, /) -> str:
+    """`{"provider", "title", "surface", "max_batch_size"}` of a model as JSON; `settings_json` holds keys.
+
+    Raises:
+        ConfigError: Unknown model or price, a missing key.
+    """
 
 def question_run_rows(runs: Iterable[QuestionRun], /) -> list[tuple[Any, ...]]:
     """One tuple per run, in the order of `QUESTION_RUN_COLUMNS`.

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::Result;
+use crate::http::limit::LimitRegistry;
 use crate::http::{HttpService, ReqwestService};
 use crate::pipeline::Context;
 
@@ -39,6 +40,7 @@ pub(super) struct Engine {
     /// One client for each connect timeout in use: in practice one.
     clients: Mutex<HashMap<u64, Arc<ReqwestService>>>,
     clock: Arc<SystemClock>,
+    limits: Arc<LimitRegistry>,
 }
 
 /// The engine, made on first use.
@@ -89,6 +91,7 @@ impl Engine {
             end: CancellationToken::new(),
             clients: Mutex::default(),
             clock: Arc::default(),
+            limits: Arc::default(),
         })
     }
 
@@ -121,7 +124,7 @@ impl Engine {
             }
         };
         let (http, clock): (Arc<dyn HttpService>, Arc<dyn Clock>) = (client, self.clock.clone());
-        Ok(Context { http, clock })
+        Ok(Context { http, clock, limits: self.limits.clone() })
     }
 }
 

@@ -8,6 +8,7 @@ mod error;
 mod interpreter;
 mod port;
 mod records;
+mod routing;
 mod rows;
 mod selftest;
 mod session;
@@ -28,6 +29,8 @@ mod _core {
         PyAsk, PyCitation, PyCompetitor, PyExistingKey, PyExtractedCitation, PyExtraction, PyOrgEvaluation, PyOutcome,
         PyQuestionRun, PyUsage, restore,
     };
+    #[pymodule_export]
+    use super::routing::provider_facts;
     #[pymodule_export]
     use super::rows::{extraction_rows, question_run_rows, question_runs_from_rows};
 

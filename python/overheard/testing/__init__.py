@@ -1,0 +1,16 @@
+"""For test suites of users: the suite `store_contract`, makers of records; through pytest the fixture `simulator`."""
+
+from __future__ import annotations
+
+from overheard.testing.contract import CLAUSES, check_store, store_contract
+from overheard.testing.records import make_batch, make_extraction, make_model_run, make_question_run
+
+__all__ = [
+    "CLAUSES",
+    "check_store",
+    "make_batch",
+    "make_extraction",
+    "make_model_run",
+    "make_question_run",
+    "store_contract",
+]
