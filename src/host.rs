@@ -15,7 +15,8 @@ use crate::domain::{Batch, ExistingKey, Extraction, ModelRun, Outcome, PairProgr
 use crate::error::{Error, ErrorKind, Result};
 use crate::providers::Ask;
 
-/// Host calls open at the same time.
+/// Host calls open at the same time, [`HostCall::Ask`] aside: those are bounded by their provider's own limit, and a slow
+/// provider must not keep the store waiting.
 pub const WINDOW: usize = 8;
 
 /// A request to the embedding program.
@@ -169,8 +170,12 @@ impl Host {
     /// [`ErrorKind::Host`] when the callback raised (with `context.host_call`), or did not answer in time.
     pub async fn call(&self, call: HostCall) -> Result<HostReply> {
         let name = call.name();
-        let timeout = if matches!(call, HostCall::Ask { .. }) { self.inner.ask_timeout } else { self.inner.timeout };
-        let _permit = self.inner.window.acquire().await.map_err(|_| Error::new(ErrorKind::Cancelled, "the run was stopped"))?;
+        let (timeout, _permit) = if matches!(call, HostCall::Ask { .. }) {
+            (self.inner.ask_timeout, None)
+        } else {
+            let permit = self.inner.window.acquire().await;
+            (self.inner.timeout, Some(permit.map_err(|_| Error::new(ErrorKind::Cancelled, "the run was stopped"))?))
+        };
         let id = self.inner.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         self.lock().insert(id, sender);

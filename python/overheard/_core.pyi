@@ -31,6 +31,7 @@ __all__ = [
     "Session",
     "Usage",
     "__version__",
+    "_live_sessions",
     "_restore",
     "_selftest",
     "_shutdown",
@@ -710,3 +711,6 @@ def _selftest(port: Port, token: int, spec_json: str, /) -> Session:
 
 def _shutdown(seconds: float, /) -> None:
     """The exit hook: refuses what comes next, cancels sessions, ends the threads."""
+
+def _live_sessions() -> int:
+    """Sessions whose tasks in the core have not ended yet, for tests."""

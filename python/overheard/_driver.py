@@ -34,8 +34,8 @@ BLOCKED = 1.0
 CANCEL_GRACE = 5.0
 #: Seconds that the exit hook waits, for each of its two steps.
 EXIT_GRACE = 1.0
-#: Threads for a plain `ask`; the core has no more calls open at a time (`WINDOW` of host.rs).
-ASK_THREADS = 8
+#: Threads for a plain `ask` at most; they are made when needed.
+ASK_THREADS = 32
 
 _START: dict[str, Callable[[_core.Port, int, str], _core.Session]] = {"run": _core.start_run, "ask": _core.start_ask}
 _tokens = itertools.count(1)

@@ -58,6 +58,7 @@ class Bridge:
             return
         if self._reader is not None:
             self._reader.cancel()
+            self._reader = None  # task, traceback, bridge: a circle that would keep the descriptors open
         else:
             loop.remove_reader(self.port.fileno())
         self.port.close()

@@ -57,7 +57,9 @@ impl Wanted {
                     let found = outcomes.len();
                     Err(Error::new(
                         ErrorKind::Semantic,
-                        format!("Batch returned {found} responses but expected {expected}: return one Outcome per question, in order"),
+                        format!(
+                            "Batch returned {found} responses but expected {expected}: return one Outcome per question, in order"
+                        ),
                     ))
                 }
             }
@@ -101,7 +103,9 @@ pub(super) fn arguments(py: Python<'_>, call: HostCall) -> PyResult<Bound<'_, Py
         HostCall::SaveBatch(batch) => (to_python(py, &*batch)?,).into_pyobject(py),
         HostCall::SaveModelRuns(model_runs) => (to_python(py, &model_runs)?,).into_pyobject(py),
         HostCall::SaveQuestionRuns(runs) => (PyList::new(py, runs.into_iter().map(PyQuestionRun))?,).into_pyobject(py),
-        HostCall::SaveExtractions(extractions) => (PyList::new(py, extractions.into_iter().map(PyExtraction))?,).into_pyobject(py),
+        HostCall::SaveExtractions(extractions) => {
+            (PyList::new(py, extractions.into_iter().map(PyExtraction))?,).into_pyobject(py)
+        }
         HostCall::ExistingKeys { batch_id, after, limit } | HostCall::QuestionRuns { batch_id, after, limit } => {
             (batch_id, after, limit).into_pyobject(py)
         }

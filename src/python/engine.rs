@@ -148,3 +148,9 @@ pub(super) fn shutdown(py: Python<'_>, seconds: f64) {
         }
     });
 }
+
+/// Private: session tasks that have not ended yet, for the tests of cancelling.
+#[pyfunction(name = "_live_sessions")]
+pub(super) fn live_sessions() -> usize {
+    if is_foreign() { 0 } else { ENGINE.get().map_or(0, |engine| engine.sessions.len()) }
+}

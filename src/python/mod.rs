@@ -15,12 +15,13 @@ mod session;
 
 use pyo3::prelude::*;
 
-#[pymodule]
+// Free-threaded interpreters are not tested: importing this turns the lock on there.
+#[pymodule(gil_used = true)]
 mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::engine::shutdown;
+    use super::engine::{live_sessions, shutdown};
     #[pymodule_export]
     use super::port::PyPort;
     #[pymodule_export]

@@ -71,7 +71,9 @@ impl Shared {
             let (first, crowded) = (queue.signals.is_empty(), queue.signals.len() > CROWDED);
             match (queue.signals.back_mut(), signal) {
                 // Only the latest progress is of interest.
-                (Some((last, Signal::Event(Event::Progress(shown)))), Signal::Event(Event::Progress(pairs))) if *last == token => {
+                (Some((last, Signal::Event(Event::Progress(shown)))), Signal::Event(Event::Progress(pairs)))
+                    if *last == token =>
+                {
                     *shown = pairs;
                 }
                 (_, Signal::Event(Event::Log(Level::Debug | Level::Info, _))) if crowded => {}

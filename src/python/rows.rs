@@ -271,7 +271,8 @@ impl Reader<'_, '_> {
 fn question_run(row: &Bound<'_, PyAny>) -> PyResult<QuestionRun> {
     let row = Reader(row);
     let status: String = row.get(9)?;
-    let status: RunStatus = serde_json::from_value(status.into()).map_err(|error| PyValueError::new_err(format!("column status: {error}")))?;
+    let status: RunStatus =
+        serde_json::from_value(status.into()).map_err(|error| PyValueError::new_err(format!("column status: {error}")))?;
     let flag: Option<i64> = row.get(25)?;
     Ok(QuestionRun {
         batch_id: row.get(0)?,

@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use super::port::{PyPort, Signal};
 use super::session::{PySession, read_spec};
 use crate::domain::{
-    Citation, CellKey, Competitor, Dropped, ExtractedCitation, Extraction, ExtractionMethod, MicroUsd, OrgEvaluation, Outcome, Ownership,
-    PairProgress, QuestionRun, RunStatus, Sentiment, Summary, Usage,
+    CellKey, Citation, Competitor, Dropped, ExtractedCitation, Extraction, ExtractionMethod, MicroUsd, OrgEvaluation, Outcome,
+    Ownership, PairProgress, QuestionRun, RunStatus, Sentiment, Summary, Usage,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Host, HostCall, HostReply, Level};
@@ -35,6 +35,9 @@ struct SelfTest {
     /// Count failed calls in `failed` and go on, instead of ending with the first.
     #[serde(default)]
     go_on: bool,
+    /// Save a fact after the last call was started, while they are open.
+    #[serde(default)]
+    then_save: bool,
     /// Milliseconds until a callback's answer is given up.
     #[serde(default = "half_a_minute")]
     host_ms: u64,
@@ -80,12 +83,15 @@ fn pair() -> PairProgress {
 
 async fn calls(spec: SelfTest, host: Host) -> Result<Signal> {
     let (mut open, mut summary, mut last) = (JoinSet::new(), Summary::default(), HostReply::Done);
-    let mut next = 0;
+    let (mut next, mut saved) = (0, false);
     while next < spec.calls || !open.is_empty() {
         while next < spec.calls && open.len() < spec.window {
             let (host, call) = (host.clone(), call(&spec, next)?);
             open.spawn(async move { host.call(call).await });
             next += 1;
+        }
+        if spec.then_save && !std::mem::replace(&mut saved, true) {
+            host.call(HostCall::SaveFact("fact".into(), String::new())).await?;
         }
         match open.join_next().await {
             Some(Ok(Ok(reply))) => {

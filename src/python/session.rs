@@ -160,7 +160,8 @@ impl Drop for PySession {
 pub(super) fn read_spec<T: DeserializeOwned>(py: Python<'_>, spec_json: &str) -> PyResult<T> {
     serde_json::from_str(spec_json).map_err(|error| {
         let text = error.to_string();
-        let harmless = text.starts_with("unknown field") || text.starts_with("missing field") || text.starts_with("unknown variant");
+        let harmless =
+            text.starts_with("unknown field") || text.starts_with("missing field") || text.starts_with("unknown variant");
         let why = if harmless { text } else { format!("a value of the wrong kind at column {}", error.column()) };
         raise(py, &Error::config("spec", format!("the specification cannot be read: {why}")))
     })

@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import functools
+import gc
 import logging
 import sys
 import threading
@@ -16,6 +17,12 @@ import pytest
 from bridge_help import selftest
 from overheard import _core, _driver, errors
 from overheard.records import Ask, ExistingKey, Extraction, Outcome, QuestionRun
+
+
+async def no_sessions() -> None:
+    """Returns once no session task is left in the core; the test's time limit is the limit."""
+    while _core._live_sessions():  # noqa: ASYNC110 - only the core knows
+        await asyncio.sleep(0.001)
 
 
 async def test_records_arrive_in_batches() -> None:
@@ -318,6 +325,30 @@ async def test_cancelling_the_task_cancels_session_and_callbacks_at_once() -> No
         await asyncio.sleep(0)
     assert len(ended) == calls
     assert len(asyncio.all_tasks()) == 1
+    await no_sessions()
+
+
+async def test_a_collected_coroutine_cancels_its_session() -> None:
+    coroutine = selftest(kind="sleep")
+    coroutine.send(None)
+    assert _core._live_sessions() >= 1
+    del coroutine
+    gc.collect()
+    await no_sessions()
+
+
+async def test_slow_providers_do_not_keep_the_store_waiting() -> None:
+    saved = asyncio.Event()
+
+    async def ask(provider: str, asks: list[Ask]) -> list[Outcome]:
+        await saved.wait()
+        return [Outcome("yes")]
+
+    async def save_fact(name: str, value: str) -> None:
+        saved.set()
+
+    outcomes = await selftest({"ask": ask, "save_fact": save_fact}, kind="ask", calls=20, window=20, then_save=True)
+    assert outcomes[0].text == "yes"
 
 
 async def test_stop_is_graceful() -> None:

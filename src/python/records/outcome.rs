@@ -56,7 +56,11 @@ impl Record for PyOutcome {
             format!("cost_micro_usd={}", money(outcome.cost_micro_usd)),
         ];
         if let Some(error) = &outcome.error {
-            parts.push(format!("error='{}: {}'", error::kind_word(error.kind), error.message.chars().take(120).collect::<String>()));
+            parts.push(format!(
+                "error='{}: {}'",
+                error::kind_word(error.kind),
+                error.message.chars().take(120).collect::<String>()
+            ));
         }
         parts.join(", ")
     }

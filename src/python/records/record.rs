@@ -1,7 +1,7 @@
 //! What all record classes share: `repr`, equality, hash, `to_dict`, `to_json`, `from_dict`, pickling.
 
-use pyo3::exceptions::PyValueError;
 use pyo3::PyClass;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
