@@ -424,7 +424,8 @@ class Pipeline:
             self._sessions.difference_update(mine)
             _at_work.difference_update(held)
         data = json.loads(result) if isinstance(result, str) else dict(result)
-        return await self._finished(batch, Summary.from_dict(data, simulated=self.settings.simulated))
+        summary = Summary.from_dict(data, simulated=self.settings.simulated)
+        return summary if quiet else await self._finished(batch, summary)
 
     async def _finished(self, before: Batch, summary: Summary) -> Summary:
         """Ends the batch when every cell of every model run is terminal; another process may still run one."""
@@ -432,7 +433,12 @@ class Pipeline:
         status = BatchStatus.of(batch, alive=batch.batch_id in _at_work)
         if batch.finished_at_ms is None and batch.all_terminal and not summary.interrupted:
             await call(self.store.save_batch, replace(batch, finished_at_ms=now_ms(), model_runs=()))
-        return replace(summary, status=status.status)
+        summary = replace(summary, status=status.status)
+        if hasattr(self.store, "save_fact"):
+            # What the summary said, so that `verify` can hold the rows against it.
+            said = {"total_cost_micro_usd": summary.total_cost_micro_usd, "status": summary.status}
+            await call(self.store.save_fact, f"summary:{batch.batch_id}", json.dumps(said))
+        return summary
 
     def _journal(self) -> str:
         if self.settings.journal:

@@ -152,7 +152,7 @@ class Settings:
         Raises:
             ConfigError: A value is not what its variable or argument means; names it.
         """
-        variables = _environment(dotenv) if env is None else dict(env)
+        variables = environment(dotenv=dotenv) if env is None else dict(env)
         values: dict[str, Any] = {}
         for account, prefix in _ACCOUNTS.items():
             if url := variables.get(f"{prefix}_BASE_URL", "").strip():
@@ -232,7 +232,12 @@ def _micro(name: str, amount: Any) -> Decimal:
     return value * 1_000_000
 
 
-def _environment(dotenv: bool) -> dict[str, str]:
+def environment(*, dotenv: bool = True) -> dict[str, str]:
+    """The process's variables, over those of `.env` in the working directory.
+
+    Raises:
+        ConfigError: `.env` is there and cannot be read.
+    """
     variables: dict[str, str] = {}
     if dotenv and Path(".env").is_file():
         try:

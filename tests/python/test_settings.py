@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+
 from overheard.errors import ConfigError
 from overheard.settings import Secret, Settings, money
 
