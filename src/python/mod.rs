@@ -13,8 +13,12 @@ mod rows;
 mod selftest;
 mod session;
 
+#[cfg(feature = "simulator")]
+mod simulator;
+
 use pyo3::prelude::*;
 
+<<<<<<< HEAD
 // Free-threaded interpreters are not tested: importing this turns the lock on there.
 #[pymodule(gil_used = true)]
 mod _core {
@@ -46,4 +50,11 @@ mod _core {
         module.add("ERROR_KINDS", super::error::error_kinds(module.py())?)?;
         super::rows::add_columns(module)
     }
+=======
+#[pymodule]
+mod _core {
+    #[cfg(feature = "simulator")]
+    #[pymodule_export]
+    use super::simulator::Simulator;
+>>>>>>> sim
 }

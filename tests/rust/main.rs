@@ -3,9 +3,6 @@
 #![allow(unreachable_pub, reason = "shared helpers of one binary")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests fail by panicking")]
 
-// clippy.toml allows these in test functions; helpers of tests are tests too.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-
 mod architecture;
 mod brightdata_engine;
 mod direct_engine;
