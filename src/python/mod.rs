@@ -18,7 +18,6 @@ mod simulator;
 
 use pyo3::prelude::*;
 
-<<<<<<< HEAD
 // Free-threaded interpreters are not tested: importing this turns the lock on there.
 #[pymodule(gil_used = true)]
 mod _core {
@@ -42,6 +41,9 @@ mod _core {
     use super::selftest::selftest;
     #[pymodule_export]
     use super::session::{PySession, quote, start_ask, start_run};
+    #[cfg(feature = "simulator")]
+    #[pymodule_export]
+    use super::simulator::Simulator;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -50,11 +52,4 @@ mod _core {
         module.add("ERROR_KINDS", super::error::error_kinds(module.py())?)?;
         super::rows::add_columns(module)
     }
-=======
-#[pymodule]
-mod _core {
-    #[cfg(feature = "simulator")]
-    #[pymodule_export]
-    use super::simulator::Simulator;
->>>>>>> sim
 }
