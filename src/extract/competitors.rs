@@ -55,7 +55,9 @@ pub(super) fn parse(document: &Document<'_>, json: &str, own: &HashSet<String>) 
     for (index, name) in given.iter().enumerate() {
         let name = bare(name);
         let folded = fold(name);
-        let usable = index < MAX_NAMES && name.chars().count() <= MAX_LENGTH && folded.chars().filter(|letter| is_word(*letter)).count() >= 2;
+        let usable = index < MAX_NAMES
+            && name.chars().count() <= MAX_LENGTH
+            && folded.chars().filter(|letter| is_word(*letter)).count() >= 2;
         if usable && !is_generic(&folded) && !is_own(name, own) && seen.insert(folded) {
             names.push(name);
         } else {
@@ -115,7 +117,9 @@ pub(super) fn is_own(name: &str, own: &HashSet<String>) -> bool {
 
 /// Without the Markdown and the punctuation around it.
 fn bare(name: &str) -> &str {
-    name.trim().trim_matches(|edge: char| matches!(edge, '*' | '_' | '`' | '"' | '#' | '•' | '[' | ']') || edge.is_whitespace()).trim_end_matches([':', ',', ';'])
+    name.trim()
+        .trim_matches(|edge: char| matches!(edge, '*' | '_' | '`' | '"' | '#' | '•' | '[' | ']') || edge.is_whitespace())
+        .trim_end_matches([':', ',', ';'])
 }
 
 fn one_line(name: &str) -> String {

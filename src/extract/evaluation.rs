@@ -54,8 +54,12 @@ struct EvaluationReply {
 /// [`crate::ErrorKind::Semantic`] when it is no JSON of the schema.
 pub(super) fn parse(document: &Document<'_>, json: &str) -> Result<Verdict> {
     let reply: EvaluationReply = reply::parse(json, "evaluation")?;
-    let quotes: Vec<&str> =
-        reply::strings(&reply.mention_text).iter().flat_map(|quote| quote.split("||")).map(str::trim).filter(|quote| !quote.is_empty()).collect();
+    let quotes: Vec<&str> = reply::strings(&reply.mention_text)
+        .iter()
+        .flat_map(|quote| quote.split("||"))
+        .map(str::trim)
+        .filter(|quote| !quote.is_empty())
+        .collect();
     let answer = Folded::without(document.text, Mode::Quote, document.link_targets());
     let mut found: Vec<Range<usize>> = Vec::new();
     for quote in quotes.iter().take(MAX_QUOTES) {
@@ -85,7 +89,25 @@ fn find_quote(text: &str, answer: &Folded, quote: &str) -> Option<Range<usize>> 
         return None;
     }
     let at = answer.text.find(wanted)?;
-    answer.span(text, at..at + wanted.len())
+    answer.span(text, at..at + wanted.len()).map(|span| with_its_markup(text, span))
+}
+
+/// Takes in the bracket or the asterisks that the quote left out and whose other half stands inside it.
+fn with_its_markup(text: &str, mut span: Range<usize>) -> Range<usize> {
+    let inside = |span: &Range<usize>| text.get(span.clone()).unwrap_or_default();
+    let before = |span: &Range<usize>, markup| text.get(..span.start).is_some_and(|before| before.ends_with(markup));
+    let cut_link = inside(&span).find("](").is_some_and(|close| inside(&span).find('[').is_none_or(|open| open > close));
+    if cut_link && before(&span, "[") {
+        span.start -= 1;
+    }
+    if !inside(&span).matches("**").count().is_multiple_of(2) {
+        if before(&span, "**") {
+            span.start -= 2;
+        } else if text.get(span.end..).is_some_and(|after| after.starts_with("**")) {
+            span.end += 2;
+        }
+    }
+    span
 }
 
 /// In the order of the answer, overlapping ones as one: no character is counted twice.

@@ -87,10 +87,10 @@ impl Folded {
     }
 }
 
-/// Folds a short text that needs no way back; trimmed.
+/// Folds a short text that needs no way back; trimmed, on one line.
 pub(super) fn fold(text: &str) -> String {
     let folded = Folded::new(text, Mode::Match).text;
-    folded.trim().to_owned()
+    folded.trim().replace('\n', " ")
 }
 
 struct Folder {
@@ -132,7 +132,9 @@ impl Folder {
             match byte {
                 b'*' | b'_' | b'`' | b'[' | b']' | b'\\' if quote => break,
                 b'!'..=b'~' => after_space = false,
-                b' ' if !after_space && bytes.get(length + 1).is_none_or(|next| matches!(next, b'!'..=b'~')) => after_space = true,
+                b' ' if !after_space && bytes.get(length + 1).is_none_or(|next| matches!(next, b'!'..=b'~')) => {
+                    after_space = true
+                }
                 _ => break,
             }
             length += 1;
@@ -241,7 +243,8 @@ pub(super) fn is_kept_whole(character: char) -> bool {
 /// True for Latin and Greek letters, whose combining marks are accents.
 fn takes_accents(base: char) -> bool {
     base.is_ascii_alphabetic()
-        || matches!(base, '\u{C0}'..='\u{24F}' | '\u{370}'..='\u{3FF}' | '\u{1E00}'..='\u{1FFF}') && base.is_alphabetic()
+        || matches!(base, '\u{C0}'..='\u{2AF}' | '\u{370}'..='\u{3FF}' | '\u{1E00}'..='\u{1FFF}' | '\u{2C60}'..='\u{2C7F}' | '\u{A720}'..='\u{A7FF}' | '\u{AB30}'..='\u{AB6F}')
+            && base.is_alphabetic()
 }
 
 /// The text without Markdown emphasis, for a look at its words.

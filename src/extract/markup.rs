@@ -37,7 +37,16 @@ const MAX_TITLE: usize = 300;
 
 /// The marks of `text`, in order, without overlap.
 pub(super) fn scan(text: &str) -> Vec<Mark> {
-    let mut scanner = Scanner { text, bytes: text.as_bytes(), at: 0, token: 0, brackets: Vec::new(), code: None, paragraph: 0, marks: Vec::new() };
+    let mut scanner = Scanner {
+        text,
+        bytes: text.as_bytes(),
+        at: 0,
+        token: 0,
+        brackets: Vec::new(),
+        code: None,
+        paragraph: 0,
+        marks: Vec::new(),
+    };
     while scanner.at < scanner.bytes.len() {
         scanner.step();
     }
@@ -76,11 +85,7 @@ impl Scanner<'_> {
         match byte {
             b'`' | b'~' if self.at_line_start() && self.fence(byte) => return,
             b'`' if self.code_span() => return,
-            b'[' => {
-                if self.brackets.len() < 64 {
-                    self.brackets.push(at > 0 && self.byte(at - 1) == Some(b'!'));
-                }
-            }
+            b'[' if self.brackets.len() < 64 => self.brackets.push(at > 0 && self.byte(at - 1) == Some(b'!')),
             b']' => {
                 let image = self.brackets.pop().unwrap_or(false);
                 if self.byte(at + 1) == Some(b'(') {
@@ -116,7 +121,12 @@ impl Scanner<'_> {
             return false;
         }
         let line_end = |from: usize| {
-            self.bytes.get(from..).unwrap_or_default().iter().position(|byte| *byte == b'\n').map_or(self.bytes.len(), |offset| from + offset + 1)
+            self.bytes
+                .get(from..)
+                .unwrap_or_default()
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .map_or(self.bytes.len(), |offset| from + offset + 1)
         };
         let first_line = line_end(self.at);
         let info = self.text.get(self.at + length..first_line).unwrap_or_default().trim().to_ascii_lowercase();
@@ -216,7 +226,8 @@ impl Scanner<'_> {
     }
 
     fn scheme_at(&self, at: usize) -> bool {
-        let starts = |scheme: &[u8]| self.bytes.get(at..at + scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+        let starts =
+            |scheme: &[u8]| self.bytes.get(at..at + scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
         starts(b"http://") || starts(b"https://")
     }
 
@@ -235,7 +246,9 @@ impl Scanner<'_> {
     fn token_is_host(&self) -> bool {
         let token = self.text.get(self.token..self.at).unwrap_or_default();
         token.starts_with(|first: char| first.is_ascii_alphanumeric())
-            && token.rsplit_once('.').is_some_and(|(_, last)| last.len() >= 2 && last.bytes().all(|byte| byte.is_ascii_alphabetic()))
+            && token
+                .rsplit_once('.')
+                .is_some_and(|(_, last)| last.len() >= 2 && last.bytes().all(|byte| byte.is_ascii_alphabetic()))
     }
 }
 
@@ -264,7 +277,8 @@ fn url_end(text: &str, start: usize) -> usize {
     let rest = text.get(start..).unwrap_or_default();
     let mut depth = 0_usize;
     let mut length = rest.len();
-    let scheme = |scheme: &str| rest.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)).then_some(scheme.len());
+    let scheme =
+        |scheme: &str| rest.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)).then_some(scheme.len());
     let host = scheme("https://").or_else(|| scheme("http://")).unwrap_or(0);
     let in_host_bracket = rest.get(host..).is_some_and(|rest| rest.starts_with('['));
     for (offset, character) in rest.char_indices() {
@@ -273,8 +287,17 @@ fn url_end(text: &str, start: usize) -> usize {
             ')' if depth > 0 => depth -= 1,
             '[' if in_host_bracket && offset == host => {}
             ']' if in_host_bracket => {}
-            ')' | '[' | ']' | '<' | '>' | '"' | '`' | '|' | '\\' | '^' | '“' | '”' | '‘' | '’' | '«' | '»' => length = offset,
-            '\u{3000}'..='\u{3002}' | '\u{3008}'..='\u{3011}' | '\u{FF01}' | '\u{FF08}' | '\u{FF09}' | '\u{FF0C}' | '\u{FF1A}' | '\u{FF1B}'
+            ')' | '[' | ']' | '<' | '>' | '"' | '`' | '|' | '\\' | '^' | '“' | '”' | '‘' | '’' | '«' | '»' => {
+                length = offset
+            }
+            '\u{3000}'..='\u{3002}'
+            | '\u{3008}'..='\u{3011}'
+            | '\u{FF01}'
+            | '\u{FF08}'
+            | '\u{FF09}'
+            | '\u{FF0C}'
+            | '\u{FF1A}'
+            | '\u{FF1B}'
             | '\u{FF1F}' => length = offset,
             other if other.is_whitespace() || other.is_control() || super::fold::is_ignorable(other) => length = offset,
             _ => {}

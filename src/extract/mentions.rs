@@ -120,7 +120,8 @@ impl Matcher {
             }
         }
         if !patterns.is_empty() {
-            let words: Vec<&str> = patterns.iter().filter(|pattern| pattern.is_ascii()).filter_map(|pattern| longest_word(pattern)).collect();
+            let words: Vec<&str> =
+                patterns.iter().filter(|pattern| pattern.is_ascii()).filter_map(|pattern| longest_word(pattern)).collect();
             matcher.prefilter = AhoCorasick::builder().ascii_case_insensitive(true).build(words).ok();
             matcher.automaton = AhoCorasick::builder().match_kind(MatchKind::Standard).build(&patterns).ok();
         }
@@ -192,7 +193,8 @@ impl Matcher {
                 continue;
             }
             let Some(span) = folded.span(document.text, start..candidate.end()) else { continue };
-            if document.is_prose(&span) && parted_from_host(document, &span, form) && fits_case(document.slice(&span), form.case) {
+            if document.is_prose(&span) && parted_from_host(document, &span, form) && fits_case(document.slice(&span), form.case)
+            {
                 found((form.group, start), span)?;
             }
         }
@@ -201,7 +203,10 @@ impl Matcher {
 }
 
 fn longest_word(pattern: &str) -> Option<&str> {
-    pattern.split(|character: char| !character.is_ascii_alphanumeric()).max_by_key(|word| word.len()).filter(|word| !word.is_empty())
+    pattern
+        .split(|character: char| !character.is_ascii_alphanumeric())
+        .max_by_key(|word| word.len())
+        .filter(|word| !word.is_empty())
 }
 
 fn case_of(name: &str) -> Case {
@@ -236,7 +241,9 @@ fn opens(folded: &str, start: usize, form: &Form) -> bool {
     let joins = || before.clone().next().is_some_and(is_word);
     match previous {
         _ if is_word(previous) => {
-            is_word(form.first) && script(previous).parts_from(script(form.first)) && !(is_katakana(previous) && is_katakana(form.first))
+            is_word(form.first)
+                && script(previous).parts_from(script(form.first))
+                && !(is_katakana(previous) && is_katakana(form.first))
         }
         '_' | '&' | '@' => !joins(),
         '-' | '/' if form.domain => !joins(),
@@ -291,9 +298,19 @@ impl Script {
 fn script(character: char) -> Script {
     match character {
         // Thai, Lao, Tibetan, Myanmar, Hangul (decomposed and whole), Khmer, kana, Han.
-        '\u{E00}'..='\u{FFF}' | '\u{1000}'..='\u{109F}' | '\u{1100}'..='\u{11FF}' | '\u{1780}'..='\u{17FF}' | '\u{3005}'..='\u{3007}'
-        | '\u{3040}'..='\u{30FF}' | '\u{3130}'..='\u{318F}' | '\u{31F0}'..='\u{31FF}' | '\u{3400}'..='\u{4DBF}' | '\u{4E00}'..='\u{9FFF}'
-        | '\u{AC00}'..='\u{D7FF}' | '\u{F900}'..='\u{FAFF}' | '\u{20000}'..='\u{3FFFF}' => Script::Unspaced,
+        '\u{E00}'..='\u{FFF}'
+        | '\u{1000}'..='\u{109F}'
+        | '\u{1100}'..='\u{11FF}'
+        | '\u{1780}'..='\u{17FF}'
+        | '\u{3005}'..='\u{3007}'
+        | '\u{3040}'..='\u{30FF}'
+        | '\u{3130}'..='\u{318F}'
+        | '\u{31F0}'..='\u{31FF}'
+        | '\u{3400}'..='\u{4DBF}'
+        | '\u{4E00}'..='\u{9FFF}'
+        | '\u{AC00}'..='\u{D7FF}'
+        | '\u{F900}'..='\u{FAFF}'
+        | '\u{20000}'..='\u{3FFFF}' => Script::Unspaced,
         _ => Script::Spaced,
     }
 }
@@ -301,4 +318,120 @@ fn script(character: char) -> Script {
 /// Loan words: a katakana name does not begin inside a katakana word (ボックス in ツールボックス is the Box in toolbox).
 fn is_katakana(character: char) -> bool {
     matches!(character, '\u{30A1}'..='\u{30FA}' | '\u{30FC}'..='\u{30FF}' | '\u{31F0}'..='\u{31FF}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matcher(names: &[&str]) -> Matcher {
+        Matcher::new(names.iter().enumerate().map(|(group, text)| Name { text, group, domain: false }))
+    }
+
+    #[test]
+    fn spans_are_the_original_s() {
+        for (name, text, span) in [
+            ("Nestlé", "a Nestle\u{301} b", "Nestle\u{301}"),
+            ("Quill Mark", "«Quill \u{200b}\n Mark»", "Quill \u{200b}\n Mark"),
+            ("Strauss", "(Strauß)", "Strauß"),
+            ("QuillMark", "„ＱｕｉｌｌＭａｒｋ“", "ＱｕｉｌｌＭａｒｋ"),
+            ("ボックス", "のﾎﾞｯｸｽ", "ﾎﾞｯｸｽ"),
+            ("QuillMark", "ŉ…½ QuillMark", "QuillMark"),
+        ] {
+            let document = Document::new(text);
+            let spans = matcher(&[name]).spans(&document);
+            assert_eq!(spans.len(), 1, "{text}");
+            assert_eq!(document.slice(&spans[0]), span);
+        }
+    }
+
+    #[test]
+    fn overlapping_occurrences_are_joined_and_counted_apart() {
+        let document = Document::new("Quill Mark Pro, Quill, Mark Pro");
+        let matcher = matcher(&["Quill", "Quill Mark", "Mark Pro"]);
+        assert_eq!(matcher.spans(&document), [0..14, 16..21, 23..31]);
+        assert_eq!(matcher.first_of_each(&document), [Some(0..5), Some(0..10), Some(6..14)]);
+    }
+
+    #[test]
+    fn an_ascii_text_without_the_words_of_a_name_is_not_folded() {
+        let document = Document::new("nothing of that kind");
+        assert!(!matcher(&["Quill Mark", "Pêche"]).any(&document));
+        assert!(document.folded.get().is_none());
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        let pieces = vec![
+            "quill",
+            "MARK",
+            "Quill Mark",
+            "é",
+            "e\u{301}",
+            "\u{301}",
+            "ß",
+            "ss",
+            "ﬁ",
+            "İ",
+            "ı",
+            " ",
+            "\n\n",
+            "\u{200b}",
+            "가",
+            "ｶﾞ",
+            "²",
+            "①",
+            "[",
+            "](",
+            ")",
+            "`",
+        ];
+        let piece =
+            prop_oneof![5 => prop::sample::select(pieces).prop_map(str::to_owned), 1 => any::<char>().prop_map(String::from)];
+        prop::collection::vec(piece, 0..20).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn spans_lie_on_characters_and_fold_to_the_name(text in text(), name in prop_oneof![text(), Just("quill mark".to_owned())]) {
+            let document = Document::new(&text);
+            let spans = matcher(&[&name]).spans(&document);
+            for span in &spans {
+                prop_assert!(text.get(span.clone()).is_some());
+                let found = fold(document.slice(span));
+                prop_assert!(found.contains(&fold(&name)), "{found:?}");
+            }
+            for pair in spans.windows(2) {
+                prop_assert!(pair[0].end <= pair[1].start, "in order and apart");
+            }
+            if let Some(Some(first)) = matcher(&[&name]).first_of_each(&document).first() {
+                prop_assert_eq!(fold(document.slice(first)), fold(&name));
+            }
+        }
+
+        #[test]
+        fn folding_is_idempotent_and_ignores_case(text in text()) {
+            let once = fold(&text);
+            prop_assert_eq!(&fold(&once), &once);
+            prop_assert_eq!(fold(&text.to_uppercase()), fold(&text.to_uppercase().to_lowercase()));
+        }
+
+        #[test]
+        fn a_folded_character_leads_back(text in text()) {
+            for mode in [Mode::Match, Mode::Quote] {
+                let folded = Folded::new(&text, mode);
+                prop_assert!(folded.span(&text, 0..0).is_none());
+                for (start, character) in folded.text.char_indices() {
+                    if let Some(span) = folded.span(&text, start..start + character.len_utf8()) {
+                        prop_assert!(!text[span].is_empty());
+                    }
+                }
+                if !folded.text.is_empty() {
+                    let whole = folded.span(&text, 0..folded.text.len());
+                    prop_assert!(whole.is_some_and(|whole| text.get(whole).is_some()));
+                }
+            }
+        }
+    }
 }

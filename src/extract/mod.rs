@@ -20,8 +20,8 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use crate::domain::{
-    Competitor, Dropped, EXTRACTOR_VERSION, ExtractedCitation, Extraction, ExtractionMethod, MicroUsd, Org, OrgEvaluation, QuestionRun,
-    RunStatus, Sentiment, StructuredRequest, Usage,
+    Competitor, Dropped, EXTRACTOR_VERSION, ExtractedCitation, Extraction, ExtractionMethod, MicroUsd, Org, OrgEvaluation,
+    QuestionRun, RunStatus, Sentiment, StructuredRequest, Usage,
 };
 use crate::error::Result;
 use mentions::{Document, Matcher, Name};
@@ -63,12 +63,16 @@ impl Extractor {
     #[must_use]
     pub fn new(org: &Org, names: &[String]) -> Self {
         let websites: Vec<Website> = org.websites.iter().filter_map(|website| Website::read(website)).collect();
-        let hosts: Vec<&str> =
-            websites.iter().flat_map(|website| [&website.shown_host, &website.shown_domain, &website.host, &website.domain]).map(String::as_str).collect();
+        let hosts: Vec<&str> = websites
+            .iter()
+            .flat_map(|website| [&website.shown_host, &website.shown_domain, &website.host, &website.domain])
+            .map(String::as_str)
+            .collect();
         let written: Vec<&str> = std::iter::once(&org.name).chain(&org.aliases).chain(names).map(String::as_str).collect();
         let name = |domain: bool| move |text| Name { text, group: 0, domain };
         let own = Matcher::new(hosts.iter().copied().map(name(true)).chain(written.iter().copied().map(name(false))));
-        let own_names: HashSet<String> = hosts.iter().chain(&written).map(|name| competitors::compact(name)).filter(|name| !name.is_empty()).collect();
+        let own_names: HashSet<String> =
+            hosts.iter().chain(&written).map(|name| competitors::compact(name)).filter(|name| !name.is_empty()).collect();
         let rivals = competitors::configured(&org.competitors, &own_names);
         let mut shown: Vec<String> = Vec::new();
         for name in &written {

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::fold::{fold, is_kept_whole};
 use super::reply;
 use super::web::Website;
-use super::words::{ACRONYM_STOP, ADDED_SUFFIXES, GENERIC, LEGAL_SUFFIXES, is_generic};
+use super::words::{ACRONYM_STOP, ADDED_SUFFIXES, AMBIGUOUS_SUFFIXES, GENERIC, LEGAL_SUFFIXES, is_generic};
 use crate::domain::{Org, StructuredRequest};
 use crate::error::Result;
 
@@ -20,11 +20,13 @@ use crate::error::Result;
 const NAMES_VERSION: &str = "1";
 /// Most variations that are kept, the deterministic forms included.
 const MAX_NAMES: usize = 50;
+/// Longest legal form that is looked for, in bytes as written.
+const LONGEST_SUFFIX: usize = 24;
 /// Longest variation, in characters.
 const MAX_LENGTH: usize = 80;
 
 /// Deterministic forms: spacing, legal suffix, acronym, domain. Always contains the name and the aliases; unique when letter
-/// case is ignored; the name first.
+/// case and accents are ignored; the name first.
 #[must_use]
 pub fn deterministic_names(org: &Org) -> Vec<String> {
     let mut forms = Forms::default();
@@ -138,7 +140,10 @@ fn tidy(name: &str) -> String {
     let clean: String = name
         .chars()
         .map(|character| if character.is_whitespace() { ' ' } else { character })
-        .filter(|character| !character.is_control() && !matches!(character, '®' | '©') && !(is_kept_whole(*character) && !character.is_numeric()))
+        .filter(|character| {
+            let mark = matches!(character, '®' | '©') || is_kept_whole(*character) && !character.is_numeric();
+            !mark && !character.is_control()
+        })
         .collect();
     clean.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
@@ -176,7 +181,11 @@ fn compound_words(name: &str) -> Vec<String> {
     for piece in name.split([' ', '-', '_', '·']).filter(|piece| !piece.is_empty()) {
         let parts = split_piece(piece);
         let whole = parts.iter().any(|part| part.chars().count() < 2 && !part.bytes().all(|byte| byte.is_ascii_digit()));
-        if whole || parts.iter().all(|part| part.chars().count() < 3) { words.push(piece.to_owned()) } else { words.extend(parts) }
+        if whole || parts.iter().all(|part| part.chars().count() < 3) {
+            words.push(piece.to_owned())
+        } else {
+            words.extend(parts)
+        }
     }
     words
 }
@@ -207,13 +216,21 @@ pub(super) fn without_legal_suffix(name: &str) -> Option<String> {
     let mut rest = tidy(name);
     let mut stripped = false;
     'again: loop {
-        let plain = |text: &str| fold(text).replace(['.', ',', '/'], " ").split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+        let plain = |text: &str| {
+            fold(text).replace(['.', ',', '/'], " ").split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+        };
         for (at, _) in rest.match_indices([' ', ',']) {
             let (Some(head), Some(tail)) = (rest.get(..at), rest.get(at + 1..)) else { continue };
+            if tail.len() > LONGEST_SUFFIX {
+                continue;
+            }
+            let written_as_form = tail.contains(['.', '/']) || tail.chars().filter(|letter| letter.is_uppercase()).count() >= 2;
             let tail = plain(tail);
             // `S.A.` and `B.V.` fold to single letters.
             let joined = tail.replace(' ', "");
-            let legal = LEGAL_SUFFIXES.iter().any(|suffix| tail == *suffix) || (joined.len() <= 4 && LEGAL_SUFFIXES.contains(&joined.as_str()));
+            let legal = (LEGAL_SUFFIXES.contains(&tail.as_str())
+                || (joined.len() <= 4 && LEGAL_SUFFIXES.contains(&joined.as_str())))
+                && (written_as_form || !AMBIGUOUS_SUFFIXES.contains(&joined.as_str()));
             let head = head.trim_end_matches([' ', ',', '&']);
             if legal && head.chars().filter(|character| character.is_alphanumeric()).count() >= 2 && !is_generic(&fold(head)) {
                 rest = head.to_owned();
@@ -227,7 +244,8 @@ pub(super) fn without_legal_suffix(name: &str) -> Option<String> {
 
 /// First letters of a name of several words, in capitals; `None` below three letters.
 fn acronym(name: &str) -> Option<String> {
-    let words: Vec<String> = compound_free_words(name).filter(|word| !ACRONYM_STOP.contains(&fold(word).as_str())).map(str::to_owned).collect();
+    let words: Vec<String> =
+        compound_free_words(name).filter(|word| !ACRONYM_STOP.contains(&fold(word).as_str())).map(str::to_owned).collect();
     let letters: Option<String> = words.iter().map(|word| word.chars().next().filter(|first| first.is_alphabetic())).collect();
     letters.map(|letters| letters.to_uppercase()).filter(|letters| letters.chars().count() >= 3)
 }
@@ -289,7 +307,8 @@ impl Bases {
     fn new(org: &Org) -> Self {
         let websites: Vec<Website> = org.websites.iter().filter_map(|website| Website::read(website)).collect();
         let names: Vec<String> = std::iter::once(&org.name).chain(&org.aliases).cloned().collect();
-        let labels = websites.iter().flat_map(|website| [website.label.clone(), website.shown_domain.clone(), website.shown_host.clone()]);
+        let labels =
+            websites.iter().flat_map(|website| [website.label.clone(), website.shown_domain.clone(), website.shown_host.clone()]);
         let compacts = names.iter().cloned().chain(labels).map(|name| compact(&name)).filter(|name| !name.is_empty()).collect();
         let words = names.iter().flat_map(|name| words_of(name)).collect();
         let initials = names.iter().map(|name| initials(name)).filter(|letters| letters.chars().count() >= 3).collect();

@@ -14,14 +14,15 @@ const REACH: usize = 500;
 const LOOKED_AT: usize = 1_000;
 
 /// Abbreviations whose dot ends no sentence.
-const ABBREVIATIONS: &[&str] = &["inc", "ltd", "co", "corp", "e.g", "i.e", "vs", "dr", "mr", "mrs", "ms", "st", "no", "approx", "etc"];
+const ABBREVIATIONS: &[&str] =
+    &["inc", "ltd", "co", "corp", "e.g", "i.e", "vs", "dr", "mr", "mrs", "ms", "st", "no", "approx", "etc"];
 
 /// The sentence (or list item, or table row) around `span`, without the white space at its ends; cut at about 500 bytes.
 pub(super) fn sentence(text: &str, span: &Range<usize>) -> Range<usize> {
     let floor = floor_boundary(text, span.start.saturating_sub(REACH));
     let ceiling = floor_boundary(text, span.end.saturating_add(REACH).min(text.len()));
     let before = text.get(floor..span.start).unwrap_or_default();
-    let start = floor + sentence_breaks(before, text.get(span.start..).unwrap_or_default()).last().unwrap_or(0);
+    let start = floor + sentence_breaks(before, text.get(span.start..).unwrap_or_default()).next_back().unwrap_or(0);
     let after = text.get(span.end..ceiling).unwrap_or_default();
     let end = span.end + sentence_breaks(after, text.get(ceiling..).unwrap_or_default()).next().unwrap_or(after.len());
     let whole = text.get(start..end).unwrap_or_default();
@@ -37,7 +38,7 @@ fn floor_boundary(text: &str, mut at: usize) -> usize {
 }
 
 /// Offsets one past the ends of sentences in `part`; `rest` is what follows it.
-fn sentence_breaks<'a>(part: &'a str, rest: &'a str) -> impl Iterator<Item = usize> + 'a {
+fn sentence_breaks<'a>(part: &'a str, rest: &'a str) -> impl DoubleEndedIterator<Item = usize> + 'a {
     part.char_indices().filter_map(move |(at, character)| {
         let end = at + character.len_utf8();
         let next = || part.get(end..).unwrap_or_default().chars().chain(rest.chars());
@@ -64,7 +65,12 @@ fn ends_with_abbreviation(before: &str) -> bool {
 /// The mentions that are none: the sentence says that the answer does not know or does not list the org.
 pub(super) fn without_absences(text: &str, mentions: Vec<Range<usize>>) -> Vec<Range<usize>> {
     let looked_at = mentions.len().min(LOOKED_AT);
-    mentions.into_iter().enumerate().filter(|(index, span)| *index >= looked_at || !is_absence(text, span)).map(|(_, span)| span).collect()
+    mentions
+        .into_iter()
+        .enumerate()
+        .filter(|(index, span)| *index >= looked_at || !is_absence(text, span))
+        .map(|(_, span)| span)
+        .collect()
 }
 
 fn is_absence(text: &str, span: &Range<usize>) -> bool {
@@ -103,7 +109,8 @@ fn absent_after(after: &str) -> bool {
     ABSENCE_AFTER.iter().any(|phrase| {
         thought.match_indices(phrase).any(|(at, _)| {
             let behind = thought.get(at + phrase.len()..).unwrap_or_default();
-            let takes_back = behind.starts_with(" to ") && !behind.starts_with(" to be listed") && !behind.starts_with(" to be included");
+            let takes_back =
+                behind.starts_with(" to ") && !behind.starts_with(" to be listed") && !behind.starts_with(" to be included");
             at <= 60 && !takes_back && !behind.starts_with(char::is_alphanumeric)
         })
     })
@@ -127,7 +134,8 @@ pub(super) fn around(text: &str, mentions: &[Range<usize>]) -> Vec<Range<usize>>
 
 /// The texts of the passages joined by ` || `; `None` when there is none.
 pub(super) fn joined(text: &str, passages: &[Range<usize>]) -> Option<String> {
-    let texts: Vec<&str> = passages.iter().filter_map(|passage| text.get(passage.clone())).filter(|text| !text.is_empty()).collect();
+    let texts: Vec<&str> =
+        passages.iter().filter_map(|passage| text.get(passage.clone())).filter(|text| !text.is_empty()).collect();
     (!texts.is_empty()).then(|| texts.join(" || "))
 }
 

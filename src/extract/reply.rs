@@ -36,7 +36,11 @@ pub(super) fn fenced(text: &str, nonce: &str) -> String {
     let mark = fence_mark(nonce);
     let cut = text.char_indices().nth(MAX_ANSWER).map(|(end, _)| end);
     let shown = cut.and_then(|end| text.get(..end)).unwrap_or(text);
-    let note = if cut.is_some() { format!("\n(The answer is longer than {MAX_ANSWER} characters; the rest is left out.)") } else { String::new() };
+    let note = if cut.is_some() {
+        format!("\n(The answer is longer than {MAX_ANSWER} characters; the rest is left out.)")
+    } else {
+        String::new()
+    };
     let shown = if shown.contains(mark) { shown.replace(mark, "") } else { shown.to_owned() };
     format!("<answer {mark}>\n{shown}\n</answer {mark}>{note}")
 }

@@ -7,15 +7,57 @@ use url::{Host, Url};
 
 /// Query parameters that say where a reader came from, beside every `utm_…`. Names in lower case.
 const TRACKING: &[&str] = &[
-    "_ga", "_gl", "_hsenc", "_hsmi", "dclid", "fbclid", "gad_source", "gbraid", "gclid", "gclsrc", "hsctatracking", "igshid", "li_fat_id",
-    "mc_cid", "mc_eid", "mkt_tok", "msclkid", "oly_anon_id", "oly_enc_id", "srsltid", "ttclid", "twclid", "vero_id", "wbraid", "yclid",
+    "_ga",
+    "_gl",
+    "_hsenc",
+    "_hsmi",
+    "dclid",
+    "fbclid",
+    "gad_source",
+    "gbraid",
+    "gclid",
+    "gclsrc",
+    "hsctatracking",
+    "igshid",
+    "li_fat_id",
+    "mc_cid",
+    "mc_eid",
+    "mkt_tok",
+    "msclkid",
+    "oly_anon_id",
+    "oly_enc_id",
+    "srsltid",
+    "ttclid",
+    "twclid",
+    "vero_id",
+    "wbraid",
+    "yclid",
 ];
 
 /// Sites that host other people's pages: a page there makes the site nobody's own.
 const SHARED_SITES: &[&str] = &[
-    "amazon.com", "apple.com", "capterra.com", "crunchbase.com", "etsy.com", "facebook.com", "g2.com", "github.com", "google.com",
-    "instagram.com", "linkedin.com", "medium.com", "pinterest.com", "reddit.com", "tiktok.com", "tripadvisor.com", "trustpilot.com",
-    "twitter.com", "wikipedia.org", "x.com", "yelp.com", "youtube.com",
+    "amazon.com",
+    "apple.com",
+    "capterra.com",
+    "crunchbase.com",
+    "etsy.com",
+    "facebook.com",
+    "g2.com",
+    "github.com",
+    "google.com",
+    "instagram.com",
+    "linkedin.com",
+    "medium.com",
+    "pinterest.com",
+    "reddit.com",
+    "tiktok.com",
+    "tripadvisor.com",
+    "trustpilot.com",
+    "twitter.com",
+    "wikipedia.org",
+    "x.com",
+    "yelp.com",
+    "youtube.com",
 ];
 
 /// A cleaned URL.
@@ -36,7 +78,8 @@ pub(super) fn canonical(raw: &str) -> Option<Canonical> {
     let host = plain_host(&url)?;
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let path = url.path().trim_end_matches('/');
-    let query = url.query().map(kept_parameters).filter(|query| !query.is_empty()).map(|query| format!("?{query}")).unwrap_or_default();
+    let query =
+        url.query().map(kept_parameters).filter(|query| !query.is_empty()).map(|query| format!("?{query}")).unwrap_or_default();
     let image = path.rsplit_once('.').is_some_and(|(_, extension)| {
         let extension = extension.to_ascii_lowercase();
         matches!(extension.as_str(), "png" | "jpg" | "jpeg" | "gif" | "svg" | "webp" | "ico" | "bmp" | "avif" | "tiff")

@@ -2,16 +2,23 @@
 //! a list says what it covers, nothing here tries to be a language model. Data only; all in folded form (lower case, no accents).
 
 /// Legal forms at the end of a company's name, without dots. Longer ones first.
+#[rustfmt::skip]
 pub(super) const LEGAL_SUFFIXES: &[&str] = &[
     "gmbh & co kg", "gmbh und co kg", "sp z o o", "pty ltd", "pvt ltd", "private limited", "co ltd", "incorporated", "corporation",
     "limited", "company", "gmbh", "sarl", "corp", "ltda", "inc", "llc", "llp", "ltd", "plc", "spa", "srl", "sas", "aps", "kft", "oyj",
     "pty", "ag", "ab", "as", "bv", "co", "ev", "kg", "kk", "lp", "nv", "oy", "sa", "se", "sl", "ug",
 ];
 
+/// Those of them that are words too (a day spa): legal forms only in capitals or with dots.
+#[rustfmt::skip]
+pub(super) const AMBIGUOUS_SUFFIXES: &[&str] = &["ab", "ag", "as", "ev", "kk", "lp", "sa", "sas", "se", "sl", "spa", "ug"];
+
 /// Legal forms that are tried behind a name that has none.
+#[rustfmt::skip]
 pub(super) const ADDED_SUFFIXES: &[&str] = &["Inc.", "LLC", "Ltd", "GmbH"];
 
 /// Words that name no organisation, alone or together. A name made only of these is no brand.
+#[rustfmt::skip]
 pub(super) const GENERIC: &[&str] = &[
     "a", "about", "agencies", "agency", "ai", "all", "alternative", "alternatives", "an", "analytics", "and", "any", "app", "application",
     "applications", "apps", "april", "august", "automation", "b2b", "b2c", "bank", "banks", "best", "billing", "bottom", "brand", "brands",
@@ -35,13 +42,16 @@ pub(super) const GENERIC: &[&str] = &[
 ];
 
 /// Words that follow a brand in the name of one of its products.
+#[rustfmt::skip]
 pub(super) const PRODUCT_WORDS: &[&str] =
     &["basic", "business", "cloud", "enterprise", "essentials", "free", "hub", "lite", "online", "plus", "premium", "pro", "standard", "starter", "suite"];
 
 /// Words an acronym leaves out.
+#[rustfmt::skip]
 pub(super) const ACRONYM_STOP: &[&str] = &["of", "the", "and", "for", "&", "de", "der", "und", "et", "la", "le", "a"];
 
 /// Ends of what stands before a name that the answer knows nothing about. After these only [`ABSENCE_FILLERS`] may come.
+#[rustfmt::skip]
 pub(super) const ABSENCE_BEFORE: &[&str] = &[
     "no information", "no specific information", "no reliable information", "any information", "any specific information",
     "any reliable information", "enough information", "no details", "no data", "no record", "any record", "no results", "any results",
@@ -52,6 +62,7 @@ pub(super) const ABSENCE_BEFORE: &[&str] = &[
 ];
 
 /// Words that may stand between such a phrase and the name.
+#[rustfmt::skip]
 pub(super) const ABSENCE_FILLERS: &[&str] = &[
     "a", "about", "an", "any", "anything", "available", "brand", "business", "called", "company", "concerning", "details", "evidence", "for",
     "information", "mention", "named", "of", "on", "organisation", "organization", "platform", "product", "record", "reference",
@@ -59,6 +70,7 @@ pub(super) const ABSENCE_FILLERS: &[&str] = &[
 ];
 
 /// What is said behind a name that the answer does not contain. A following `to` takes it back (`does not appear to be slow`).
+#[rustfmt::skip]
 pub(super) const ABSENCE_AFTER: &[&str] = &[
     "does not appear", "doesn't appear", "did not appear", "didn't appear", "do not appear", "is not mentioned", "isn't mentioned",
     "was not mentioned", "wasn't mentioned", "is not listed", "isn't listed", "was not listed", "is not included", "isn't included",
@@ -70,9 +82,11 @@ pub(super) const ABSENCE_AFTER: &[&str] = &[
 ];
 
 /// Words that start another thought: what follows is no longer said of the name before them.
+#[rustfmt::skip]
 pub(super) const TURNS: &[&str] = &["; ", " but ", " although ", " though ", " while ", " whereas ", " however", " because "];
 
 /// Praise.
+#[rustfmt::skip]
 pub(super) const POSITIVE: &[&str] = &[
     "affordable", "amazing", "award-winning", "best", "dependable", "easy", "effective", "excellent", "exceptional", "fantastic", "favorite",
     "favourite", "flexible", "friendly", "great", "ideal", "impressive", "innovative", "intuitive", "leading", "love", "loved", "outstanding",
@@ -81,6 +95,7 @@ pub(super) const POSITIVE: &[&str] = &[
 ];
 
 /// Blame.
+#[rustfmt::skip]
 pub(super) const NEGATIVE: &[&str] = &[
     "avoid", "awful", "bad", "broken", "buggy", "clunky", "complaints", "complicated", "confusing", "criticised", "criticized", "dated",
     "difficult", "disappointing", "expensive", "fails", "frustrating", "issues", "lacking", "lacks", "limited", "mediocre", "outdated",
@@ -89,13 +104,15 @@ pub(super) const NEGATIVE: &[&str] = &[
 ];
 
 /// Words that turn a judgement round when they stand at most three words before it.
+#[rustfmt::skip]
 pub(super) const NEGATIONS: &[&str] = &[
     "no", "not", "never", "without", "isn't", "aren't", "wasn't", "weren't", "don't", "doesn't", "didn't", "can't", "cannot", "won't", "hardly",
 ];
 
 /// True when every word is generic: `CRM`, `other tools`, `Top Picks`.
 pub(super) fn is_generic(folded: &str) -> bool {
-    folded.split(|character: char| character.is_whitespace() || matches!(character, ',' | '(' | ')' | ':' | '.' | '!' | '?' | '#'))
+    folded
+        .split(|character: char| character.is_whitespace() || matches!(character, ',' | '(' | ')' | ':' | '.' | '!' | '?' | '#'))
         .filter(|word| !word.is_empty() && !word.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_punctuation()))
         .all(|word| GENERIC.contains(&word))
 }

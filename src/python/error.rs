@@ -78,16 +78,3 @@ pub(super) fn from_python(object: &Bound<'_, PyAny>) -> PyResult<Error> {
     }
     from_mapping("an error", object)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_the_serialised_ones() {
-        for word in KINDS {
-            let kind: ErrorKind = serde_json::from_value((*word).into()).unwrap();
-            assert_eq!(kind_word(kind), *word);
-        }
-    }
-}

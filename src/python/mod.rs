@@ -44,6 +44,9 @@ mod _core {
     use super::simulator::Simulator;
     #[pymodule_export]
     use super::session::{PySession, quote, start_ask, start_run};
+    #[cfg(feature = "simulator")]
+    #[pymodule_export]
+    use super::simulator::Simulator;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

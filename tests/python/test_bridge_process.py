@@ -96,7 +96,8 @@ EXIT_CASES = {
 
 
 def python(code: str, *, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__), "PYTHONDONTWRITEBYTECODE": "1"}
+    path = os.pathsep.join(filter(None, [os.path.dirname(__file__), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
         [sys.executable, "-c", PROLOGUE + textwrap.dedent(code)],
         capture_output=True,

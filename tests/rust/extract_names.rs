@@ -20,13 +20,20 @@ fn has(forms: &[String], wanted: &str) -> bool {
 #[test]
 fn forms_of_the_rules() {
     for (name, websites, wanted) in [
-        ("QuillMark", &["https://www.quillmark.example/"][..], &["QuillMark", "Quill Mark", "Quill-Mark", "QuillMark Inc.", "quillmark.example"][..]),
+        (
+            "QuillMark",
+            &["https://www.quillmark.example/"][..],
+            &["QuillMark", "Quill Mark", "Quill-Mark", "QuillMark Inc.", "quillmark.example"][..],
+        ),
         ("Quill Mark", &[], &["Quill Mark", "QuillMark", "Quill-Mark", "Quill Mark GmbH"]),
         ("QuillMark GmbH", &[], &["QuillMark GmbH", "QuillMark", "Quill Mark"]),
         ("Quill Mark, Inc.", &[], &["Quill Mark, Inc.", "Quill Mark", "QuillMark"]),
         ("Brot & Butter S.A.", &[], &["Brot & Butter", "Brot and Butter"]),
         ("American Bakers Guild", &[], &["ABG"]),
         ("The Society of Fine Bakers Ltd", &[], &["SFB", "The Society of Fine Bakers"]),
+        ("Quill S.p.A.", &[], &["Quill"]),
+        ("Quill AG", &[], &["Quill"]),
+        ("Quill & Co. KG", &[], &["Quill"]),
         ("Couloir3", &[], &["Couloir 3", "Couloir-3"]),
         ("Nestlé S.A.", &["nestle.example"], &["Nestlé", "nestle.example"]),
         ("QuillMark", &["getquillmark.example"], &["getquillmark"]),
@@ -49,6 +56,8 @@ fn forms_that_must_not_be_made() {
         ("IBM", &[], &["I B M"]),
         ("QuillMark", &["https://shop.example"], &["shop"]),
         ("The Company", &[], &["The"]),
+        ("Serenity Spa", &[], &["Serenity"]),
+        ("Sea & Se", &[], &["Sea"]),
     ] {
         let made = forms(name, websites);
         for form in refused {
@@ -138,8 +147,21 @@ fn variations_are_checked() {
     }
     let sentence = "Quill Mark is the tool that every bakery in the whole of the country should know about today";
     for bad in [
-        "", " ", "Q", "Mark", "software", "The company", "Boxly", "info@quillmark.example", "https://quillmark.example", "www.quillmark.example",
-        "quillmark.example/pricing", "Ignore previous instructions", sentence, "Quill\" OR 1=1", "<b>Quill Mark</b>",
+        "",
+        " ",
+        "Q",
+        "Mark",
+        "software",
+        "The company",
+        "Boxly",
+        "info@quillmark.example",
+        "https://quillmark.example",
+        "www.quillmark.example",
+        "quillmark.example/pricing",
+        "Ignore previous instructions",
+        sentence,
+        "Quill\" OR 1=1",
+        "<b>Quill Mark</b>",
     ] {
         let names = parse(&[bad]);
         assert_eq!(names, base, "'{bad}' was kept");
