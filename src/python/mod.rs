@@ -39,9 +39,6 @@ mod _core {
 
     #[pymodule_export]
     use super::selftest::selftest;
-    #[cfg(feature = "simulator")]
-    #[pymodule_export]
-    use super::simulator::Simulator;
     #[pymodule_export]
     use super::session::{PySession, quote, start_ask, start_run};
     #[cfg(feature = "simulator")]
