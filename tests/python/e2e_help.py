@@ -41,7 +41,7 @@ SUBJECTS = ("documentation", "writing", "editor", "wiki", "handbook", "manual", 
 FOLDER = Path(__file__).parents[2]
 
 
-# --- orgs ---------------------------------------------------------------------------------------------------------------
+# --- orgs ---
 
 
 def questions(count: int) -> list[dict[str, str]]:
@@ -86,7 +86,7 @@ async def run(simulator: Simulator, store: Any, org: Org, **options: Any) -> Sum
         return await opened.run(org, **options)
 
 
-# --- reading a store ----------------------------------------------------------------------------------------------------
+# --- reading a store ---
 
 
 def url(path: Path) -> str:
@@ -221,7 +221,7 @@ def registrable(link: str) -> str:
     return ".".join((urlsplit(link).hostname or "").split(".")[-2:])
 
 
-# --- waiting ------------------------------------------------------------------------------------------------------------
+# --- waiting ---
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
@@ -248,7 +248,7 @@ async def eventually(condition: Callable[[], Any], what: str, seconds: float = 2
         await asyncio.sleep(0.01)
 
 
-# --- a user's own stores ------------------------------------------------------------------------------------------------
+# --- a user's own stores ---
 
 
 class Shelf:
@@ -384,7 +384,7 @@ def awaited(shelf: type[Shelf]) -> type[Shelf]:
 MyStore = awaited(Shelf)
 
 
-# --- the command line ---------------------------------------------------------------------------------------------------
+# --- the command line ---
 
 
 def environment(simulator: Simulator | None, folder: Path, **more: str) -> dict[str, str]:
