@@ -1,4 +1,4 @@
-"""Checks that a store keeps its promises, by reading it alone: an invariant passes, or names the first row that breaks it.
+"""Checks that a store keeps its promises, by reading it: an invariant passes, or names the first row that breaks it.
 
 The invariants: I1 every cell once; I2 status and rows agree; I4 money adds up to the micro-dollar; I6 extractions are
 whole or absent; I7 nothing is orphaned and the database is sound. Repairs nothing.

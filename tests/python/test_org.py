@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from overheard.errors import ConfigError
 from overheard.org import Location, Org, Question
 from overheard.orgfile import demo_org, load_orgs, parse_orgs

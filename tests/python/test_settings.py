@@ -7,7 +7,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-
 from overheard.errors import ConfigError
 from overheard.settings import Secret, Settings, money
 

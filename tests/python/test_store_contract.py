@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from overheard.stores import SqlStore, open_store
 from overheard.testing import check_store, store_contract
 

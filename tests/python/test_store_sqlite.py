@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from overheard import _core
 from overheard.batch import now_ms
 from overheard.errors import ConfigError, StoreError

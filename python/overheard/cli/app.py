@@ -11,7 +11,6 @@ import typer
 
 from overheard.cli import options as option
 from overheard.cli import orgs as orgs_commands
-from overheard.cli import serve
 from overheard.cli.starts import COULD_NOT_START, PARTIAL, Start, exit_code_of, perform, status_lines, utc_day
 from overheard.cli.terminal import complain, say
 from overheard.errors import OverheardError
@@ -251,6 +250,8 @@ def simulate(
 
     Example: overheard simulate --port 8765 --seed 7
     """
+    from overheard.cli import serve  # a wheel built without the simulator has all other commands
+
     raise typer.Exit(
         serve.serve(
             host=host, port=port, seed=seed, latency_ms=latency_ms, snapshot_ms=snapshot_ms, with_parent=with_parent

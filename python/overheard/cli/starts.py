@@ -25,7 +25,7 @@ from overheard.org import Org
 from overheard.orgfile import load_orgs
 from overheard.pipeline import Pipeline
 from overheard.settings import environment
-from overheard.stores import SqlStore
+from overheard.stores import DEFAULT_STORE, SqlStore, open_store
 from overheard.summary import Summary, dollars
 from overheard.verify import store_totals
 
@@ -33,7 +33,19 @@ COMPLETE, COULD_NOT_START, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
 _WORST_LAST = (COMPLETE, PARTIAL, COULD_NOT_START, USAGE, INTERRUPTED)
 _ERRORS_SHOWN = 5
 _OPTION_FIELDS = frozenset(
-    {"models", "locations", "questions", "repeats", "extraction", "max_cost", "batch_key", "org", "batch_id", "run_id"}
+    {
+        "models",
+        "locations",
+        "questions",
+        "repeats",
+        "extraction",
+        "max_cost",
+        "batch_key",
+        "org",
+        "batch_id",
+        "run_id",
+        "country",
+    }
 )
 
 
@@ -142,6 +154,8 @@ class _Performance:
                 limits.update(SIMULATED_POLLS)
                 store = store or variables.get("OVERHEARD_STORE") or SIMULATED_STORE
                 complain(f"SIMULATED: a simulator at {simulator.url} answers; store {store}")
+            if start.dry_run:
+                store = _only_if_there(store or variables.get("OVERHEARD_STORE") or DEFAULT_STORE)
             base = Pipeline(store, env=variables, simulated=start.simulate, **limits)
             await stack.enter_async_context(base)
             before = await store_totals(base.store) if simulator and isinstance(base.store, SqlStore) else None
@@ -273,6 +287,12 @@ class _Performance:
             f"Simulator: {count} requests, {records} records, ${dollars(charged)} charged; "
             f"store: {our_records} records, ${dollars(ours)}: {verdict}"
         )
+
+
+def _only_if_there(url: str) -> str:
+    """The store, or an empty one in memory: a dry run makes no file."""
+    path = open_store(url).database.path
+    return url if path is not None and path.exists() else "sqlite://"
 
 
 def status_lines(status: BatchStatus) -> list[str]:

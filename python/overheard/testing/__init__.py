@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from overheard.cli.simulated import SIMULATED_POLLS as FAST
 from overheard.testing.contract import CLAUSES, check_store, store_contract
 from overheard.testing.records import make_batch, make_extraction, make_model_run, make_question_run
 
 __all__ = [
     "CLAUSES",
+    "FAST",
     "check_store",
     "make_batch",
     "make_extraction",
