@@ -340,7 +340,7 @@ fn gotcha_28_search_triggered_is_a_hint() {
 fn gotcha_29_a_country_can_make_perplexity_fail() {
     let sent = json!([{"error": "Crawler error: waiting for selector … timeout 30000ms exceeded", "input": {"index": 1}}]);
     let outcome = row("perplexity", QUESTION, &sent);
-    assert_eq!(outcome.error.unwrap().context.code.as_deref(), Some("timeout"));
+    assert_eq!(outcome.error.unwrap().context.code.as_deref(), Some("selector_timeout"));
     let mut settings = settings();
     settings.datasets.without_country = vec!["Perplexity".into()];
     let provider = provider_for("perplexity", &settings).unwrap();
@@ -357,7 +357,7 @@ fn gotcha_30_a_country_can_be_refused() {
     let asks = [ask_from("A question?", "KP"), ask_from("Another question?", "KP")];
     let body = json!({"error": "country is not available for this scraper"});
     let error = snapshot(provider.as_ref()).error(&asks, &reply_json(400, &body));
-    assert_eq!((error.kind, error.context.code.as_deref(), error.context.field.as_deref()), (ErrorKind::InvalidRequest, Some("country"), Some("country")));
+    assert_eq!((error.kind, error.context.code.as_deref(), error.context.field.as_deref()), (ErrorKind::InvalidRequest, Some("country_not_available"), Some("country")));
     assert_eq!(error.context.bad_inputs, [0, 1], "all inputs of the trigger share it");
     assert!(error.message.contains("without_country"), "{}", error.message);
 }

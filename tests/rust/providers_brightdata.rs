@@ -328,7 +328,7 @@ fn the_error_row_samples() {
             error.context.code.unwrap()
         })
         .collect();
-    assert_eq!(codes, ["auth_wall", "auth_wall", "auth_wall", "timeout", "timeout", "browser_disconnected", "aborted"]);
+    assert_eq!(codes, ["auth_wall", "auth_wall", "auth_wall", "timeout", "selector_timeout", "browser_disconnected", "aborted"]);
 }
 
 #[test]
