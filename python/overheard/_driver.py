@@ -249,7 +249,7 @@ class _Driver:
     async def _is_withdrawn(self, call: int) -> bool:
         """Whether a callback was cancelled from outside.
 
-        `asyncio.run` cancels all tasks of an ending loop at once, and a callback may learn of it before its session does.
+        `asyncio.run` cancels all tasks of a loop that ends, and a callback may learn of it before its session.
         """
         for _ in range(3):
             if call not in self._open:
