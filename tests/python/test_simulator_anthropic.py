@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from fractions import Fraction
 
 import anthropic
 import pytest
-
 from overheard.simulator import Simulator
 
 MODEL = "claude-sonnet-4-6"
@@ -82,9 +83,8 @@ def test_a_paused_turn_continues_when_it_is_sent_back(simulator: Simulator, clie
     assert second.stop_reason == "end_turn"
     ledger = simulator.ledger()
     assert [charge["status"] for charge in ledger["charges"]] == ["paused", "answer"]
-    with Simulator(seed=11, perfect=True) as again:
-        with anthropic.Anthropic(base_url=again.url, api_key="k") as other:
-            whole = ask(other, tools=[SEARCH])
+    with Simulator(seed=11, perfect=True) as again, anthropic.Anthropic(base_url=again.url, api_key="k") as other:
+        whole = ask(other, tools=[SEARCH])
     assert joined(first, second) == joined(whole)
     parts = [m.usage.server_tool_use.web_search_requests for m in (first, second, whole)]
     assert parts[0] + parts[1] == parts[2]
@@ -133,8 +133,8 @@ def test_structured_outputs_and_forced_tools(client: anthropic.Anthropic) -> Non
     }
     message = ask(client, output_config={"format": {"type": "json_schema", "schema": schema}})
     assert set(json.loads(joined(message))) == {"mentioned", "note"}
+    open_schema = {**schema, "additionalProperties": True}
     with pytest.raises(anthropic.BadRequestError, match="additionalProperties"):
-        open_schema = {**schema, "additionalProperties": True}
         ask(client, output_config={"format": {"type": "json_schema", "schema": open_schema}})
     tool = {"name": "report", "input_schema": schema}
     forced = ask(client, tools=[tool], tool_choice={"type": "tool", "name": "report"})
@@ -170,8 +170,17 @@ def test_errors_have_the_provider_s_classes(simulator: Simulator, client: anthro
         if fault == "insufficient_quota":
             assert caught.value.status_code == 402
     assert simulator.ledger()["charged_micro_usd"] == 0
-    with pytest.raises(anthropic.AuthenticationError):
-        ask(client, extra_headers={"X-Api-Key": ""})
+
+
+def test_no_key_is_a_401(simulator: Simulator) -> None:
+    request = urllib.request.Request(f"{simulator.url}/v1/messages", b"{}", {"anthropic-version": "2023-06-01"})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request)
+    assert caught.value.code == 401
+    body = json.load(caught.value)
+    assert body["error"]["type"] == "authentication_error"
+    assert body["request_id"] == caught.value.headers["request-id"]
+    caught.value.close()
 
 
 def test_tokens_are_counted(client: anthropic.Anthropic) -> None:
@@ -180,7 +189,12 @@ def test_tokens_are_counted(client: anthropic.Anthropic) -> None:
 
 
 def test_a_message_batch_runs_to_its_end(simulator: Simulator, client: anthropic.Anthropic) -> None:
-    params = {"model": MODEL, "max_tokens": 4000, "messages": [{"role": "user", "content": QUESTION}], "tools": [SEARCH]}
+    params = {
+        "model": MODEL,
+        "max_tokens": 4000,
+        "messages": [{"role": "user", "content": QUESTION}],
+        "tools": [SEARCH],
+    }
     requests = [{"custom_id": f"q{number}", "params": params} for number in range(4)]
     requests.append({"custom_id": "bad", "params": {**params, "model": "claude-nope"}})
     batch = client.messages.batches.create(requests=requests)

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
 from overheard.simulator import Simulator
 
 DATASETS = {
@@ -28,7 +27,7 @@ class Client:
 
     def call(self, method: str, path: str, body: object = None, key: str = "k") -> tuple[int, Any]:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.base + path, data, {"Authorization": f"Bearer {key}"}, method=method)  # noqa: S310
+        request = urllib.request.Request(self.base + path, data, {"Authorization": f"Bearer {key}"}, method=method)
         try:
             with urllib.request.urlopen(request, timeout=20) as reply:
                 status, text = reply.status, reply.read()
@@ -52,7 +51,11 @@ class Client:
     def rows(self, snapshot: str, more: str = "?format=json") -> list[dict[str, Any]]:
         while True:
             status, rows = self.call("GET", f"/snapshot/{snapshot}{more}")
-            if status == 200 and isinstance(rows, list) and not (rows and "status" in rows[0] and "prompt" not in rows[0]):
+            if (
+                status == 200
+                and isinstance(rows, list)
+                and not (rows and "status" in rows[0] and "prompt" not in rows[0])
+            ):
                 return rows
 
 
@@ -96,7 +99,9 @@ def test_trigger_poll_download(simulator: Simulator, client: Client, engine: str
         served = {citation["url"] for citation in row["citations"] or []}
         served |= {link["url"] for link in row.get("links_attached", [])}
         # Perplexity and Gemini have no tracking parameters; ChatGPT's lists carry the served form.
-        assert {c["url"] for c in answer["citations"] if c["url"] in served or c["url"] not in row["answer_text_markdown"]} <= served
+        assert {
+            c["url"] for c in answer["citations"] if c["url"] in served or c["url"] not in row["answer_text_markdown"]
+        } <= served
     ledger = simulator.ledger()
     assert ledger["records"] == 20
     assert ledger["charged_micro_usd"] == 20 * 1500
@@ -185,7 +190,9 @@ def test_bad_inputs_are_named_and_nothing_is_charged(simulator: Simulator, clien
     assert client.call("POST", "/trigger?dataset_id=gd_nothing", good) == (404, "dataset does not exist")
     assert client.call("POST", "/trigger", good)[0] == 400
     assert client.trigger("chatgpt", []) == (400, "No data to trigger")
-    assert client.trigger("chatgpt", inputs("chatgpt", 1, "KP"))[1] == {"error": "country is not available for this scraper"}
+    assert client.trigger("chatgpt", inputs("chatgpt", 1, "KP"))[1] == {
+        "error": "country is not available for this scraper"
+    }
     assert client.call("GET", "/progress/s_nothing") == (404, "Snapshot does not exist")
     assert client.call("GET", "/snapshots?dataset_id=x", key="")[0] == 401
     assert simulator.ledger()["charged_micro_usd"] == 0

@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-
 from overheard.simulator import Simulator
 
 CHATGPT = "gd_m7aof0k82r803d5bjm"
@@ -42,7 +41,9 @@ def ask(simulator: Simulator, prompt: str = "Best CRM?") -> tuple[int, Any, byte
 
 
 def trigger(simulator: Simulator, count: int = 4) -> Any:
-    rows = [{"url": "https://chatgpt.com/", "prompt": f"Best CRM {n}?", "country": "US", "index": n} for n in range(count)]
+    rows = [
+        {"url": "https://chatgpt.com/", "prompt": f"Best CRM {n}?", "country": "US", "index": n} for n in range(count)
+    ]
     path = f"/datasets/v3/trigger?dataset_id={CHATGPT}&include_errors=true"
     return json.loads(call(simulator, "POST", path, rows)[2])
 
@@ -57,7 +58,7 @@ def charged(simulator: Simulator) -> int:
 
 def test_matching() -> None:
     with Simulator(perfect=True) as simulator:
-        simulator.inject({"endpoint": "openai.responses", "prompt_contains": "Müller \"x\"", "nth": 2}, "status:503", 1)
+        simulator.inject({"endpoint": "openai.responses", "prompt_contains": 'Müller "x"', "nth": 2}, "status:503", 1)
         statuses = [ask(simulator, text)[0] for text in ("a", 'Müller "x" 1', 'Müller "x" 2', 'Müller "x" 3')]
         assert statuses == [200, 200, 503, 200]
         simulator.inject({"endpoint": "openai"}, "status:500", None)
@@ -77,11 +78,11 @@ def test_rules_are_checked(simulator: Simulator) -> None:
         with pytest.raises(ValueError, match=words):
             simulator.inject(match, fault)
     body = json.dumps({"match": {}, "fault": "status:500", "times": 1}).encode()
-    with urllib.request.urlopen(urllib.request.Request(f"{simulator.url}/_sim/faults", body)) as reply:  # noqa: S310
+    with urllib.request.urlopen(urllib.request.Request(f"{simulator.url}/_sim/faults", body)) as reply:
         assert json.load(reply) == {"ok": True}
     assert ask(simulator)[0] == 500
     with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(urllib.request.Request(f"{simulator.url}/_sim/faults", b"[]"))  # noqa: S310
+        urllib.request.urlopen(urllib.request.Request(f"{simulator.url}/_sim/faults", b"[]"))
     caught.value.close()
 
 
@@ -120,7 +121,9 @@ def test_silence(simulator: Simulator) -> None:
     for fault, count in [("hang_uncharged", 0), ("hang_headers", 1)]:
         simulator.inject(None, fault)
         connection = http.client.HTTPConnection(urlsplit(simulator.url).netloc, timeout=0.3)
-        connection.request("POST", "/v1/responses", json.dumps({"model": "gpt-4.1", "input": "x"}), {"Authorization": "Bearer k"})
+        connection.request(
+            "POST", "/v1/responses", json.dumps({"model": "gpt-4.1", "input": "x"}), {"Authorization": "Bearer k"}
+        )
         with pytest.raises(TimeoutError):
             connection.getresponse()
         connection.close()
@@ -136,14 +139,26 @@ def test_broken_bodies(simulator: Simulator) -> None:
         ask(simulator)
     simulator.inject(None, "stall_body")
     connection = http.client.HTTPConnection(urlsplit(simulator.url).netloc, timeout=0.3)
-    connection.request("POST", "/v1/responses", json.dumps({"model": "gpt-4.1", "input": "x"}), {"Authorization": "Bearer k"})
+    connection.request(
+        "POST", "/v1/responses", json.dumps({"model": "gpt-4.1", "input": "x"}), {"Authorization": "Bearer k"}
+    )
     reply = connection.getresponse()
     with pytest.raises(TimeoutError):
         reply.read()
     connection.close()
     simulator.inject(None, "slow_body:1")
-    assert json.loads(ask(simulator)[2])["status"] == "completed"
-    for fault, start in [("not_json", b"Service"), ("html_200", b"<!doctype"), ("empty_200", b""), ("deep_json", b"[[[[")]:
+    connection = http.client.HTTPConnection(urlsplit(simulator.url).netloc, timeout=5)
+    body = json.dumps({"model": "gpt-4.1", "input": "x"})
+    connection.request("POST", "/v1/responses", body, {"Authorization": "Bearer k"})
+    reply = connection.getresponse()
+    assert [len(reply.read1(1_000)) for _ in range(5)] == [1] * 5
+    connection.close()
+    for fault, start in [
+        ("not_json", b"Service"),
+        ("html_200", b"<!doctype"),
+        ("empty_200", b""),
+        ("deep_json", b"[[[["),
+    ]:
         simulator.inject(None, fault)
         status, _, body = ask(simulator)
         assert status == 200
@@ -174,7 +189,9 @@ def test_large_bodies(simulator: Simulator) -> None:
     assert not content.strip()
     simulator.inject(None, "endless_body")
     connection = http.client.HTTPConnection(urlsplit(simulator.url).netloc, timeout=5)
-    connection.request("POST", "/v1/responses", json.dumps({"model": "gpt-4.1", "input": "x"}), {"Authorization": "Bearer k"})
+    connection.request(
+        "POST", "/v1/responses", json.dumps({"model": "gpt-4.1", "input": "x"}), {"Authorization": "Bearer k"}
+    )
     assert len(connection.getresponse().read(5_000_000)) == 5_000_000
     connection.close()
     simulator.inject(None, "header_flood")
@@ -190,9 +207,9 @@ def test_framing_that_contradicts_itself(simulator: Simulator) -> None:
         simulator.inject(None, fault)
         address = urlsplit(simulator.url)
         body = json.dumps({"model": "gpt-4.1", "input": "x"}).encode()
-        head = b"POST /v1/responses HTTP/1.1\r\nhost: x\r\nauthorization: Bearer k\r\ncontent-length: %d\r\n\r\n" % len(body)
+        head = b"POST /v1/responses HTTP/1.1\r\nhost: x\r\nauthorization: Bearer k\r\ncontent-length: "
         with socket.create_connection((address.hostname, address.port), timeout=5) as raw:
-            raw.sendall(head + body)
+            raw.sendall(head + str(len(body)).encode() + b"\r\n\r\n" + body)
             reply = b""
             while part := raw.recv(65536):
                 reply += part

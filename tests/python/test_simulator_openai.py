@@ -9,7 +9,6 @@ from fractions import Fraction
 
 import openai
 import pytest
-
 from overheard.simulator import Simulator
 
 SEARCH = {"type": "web_search", "user_location": {"type": "approximate", "country": "DE", "city": "Berlin"}}
@@ -253,7 +252,10 @@ def test_a_bad_batch_fails_and_a_running_one_can_be_cancelled(simulator: Simulat
 def test_structured_outputs_follow_the_schema(client: openai.OpenAI) -> None:
     schema = {
         "type": "object",
-        "properties": {"is_mention_verified": {"type": "boolean"}, "names": {"type": "array", "items": {"type": "string"}}},
+        "properties": {
+            "is_mention_verified": {"type": "boolean"},
+            "names": {"type": "array", "items": {"type": "string"}},
+        },
         "required": ["is_mention_verified", "names"],
         "additionalProperties": False,
     }
@@ -272,5 +274,8 @@ def test_structured_outputs_follow_the_schema(client: openai.OpenAI) -> None:
             client.chat.completions.create(
                 model="gpt-4.1-mini",
                 messages=[{"role": "user", "content": "x"}],
-                response_format={"type": "json_schema", "json_schema": {"name": "check", "strict": True, "schema": broken}},
+                response_format={
+                    "type": "json_schema",
+                    "json_schema": {"name": "check", "strict": True, "schema": broken},
+                },
             )

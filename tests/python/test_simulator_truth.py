@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-
 from overheard.simulator import Simulator
 
 QUESTIONS = [f"Best documentation software for team {number}?" for number in range(12)]
@@ -33,7 +32,7 @@ COMPETITORS = {
 
 def post(simulator: Simulator, path: str, body: dict[str, Any]) -> dict[str, Any]:
     headers = {"Authorization": "Bearer k", "Content-Type": "application/json"}
-    request = urllib.request.Request(simulator.url + path, json.dumps(body).encode(), headers)  # noqa: S310
+    request = urllib.request.Request(simulator.url + path, json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request, timeout=20) as reply:
         return dict(json.load(reply))
 
@@ -48,7 +47,10 @@ def ask(simulator: Simulator, question: str, country: str = "US") -> str:
 def extract(simulator: Simulator, text: str, schema: dict[str, Any], org: str = "Quillmark") -> Any:
     messages = [
         {"role": "system", "content": f"You judge how a text speaks of the organisation {org}."},
-        {"role": "user", "content": f"Answer below, between the fences.\n<answer-7f>\n{text}\n</answer-7f>\nReply as JSON."},
+        {
+            "role": "user",
+            "content": f"Answer below, between the fences.\n<answer-7f>\n{text}\n</answer-7f>\nReply as JSON.",
+        },
     ]
     schema_format = {"type": "json_schema", "json_schema": {"name": "judge", "strict": True, "schema": schema}}
     body = {"model": "gpt-4.1-mini", "messages": messages, "response_format": schema_format}
@@ -81,8 +83,9 @@ def test_the_truth_is_what_was_served() -> None:
                 for quote in brand["quotes"]:
                     assert quote in answer["text"]
                     assert brand["written"] in quote
-                assert (at := answer["text"].index(brand["quotes"][0])) >= last
-                last = at
+                position = answer["text"].index(brand["quotes"][0])
+                assert position >= last
+                last = position
             for citation in answer["citations"]:
                 assert citation["url"] in answer["text"]
                 assert "utm_" not in citation["canonical_url"]
@@ -130,7 +133,11 @@ def test_a_text_that_was_never_served_is_read_too() -> None:
 
 
 def test_name_variations() -> None:
-    schema = {**COMPETITORS, "properties": {"names": {"type": "array", "items": {"type": "string"}}}, "required": ["names"]}
+    schema = {
+        **COMPETITORS,
+        "properties": {"names": {"type": "array", "items": {"type": "string"}}},
+        "required": ["names"],
+    }
     with Simulator(perfect=True) as simulator:
         format_ = {"type": "json_schema", "json_schema": {"name": "names", "strict": True, "schema": schema}}
         for org, expected in [("Quillmark", "QuillMark"), ("Mossgate Foundry", "MossgateFoundry")]:
@@ -192,7 +199,7 @@ def test_record_off_keeps_counters_only() -> None:
 
 def test_the_handle() -> None:
     simulator = Simulator(rates={"refusal": 0.5})
-    with urllib.request.urlopen(f"{simulator.url}/_sim/ledger?charges=0") as reply:  # noqa: S310
+    with urllib.request.urlopen(f"{simulator.url}/_sim/ledger?charges=0") as reply:
         told = json.load(reply)
     assert told["simulated"] is True
     assert "charges" not in told
@@ -206,7 +213,7 @@ def test_the_handle() -> None:
     with pytest.raises(RuntimeError, match="stopped"):
         simulator.ledger()
     with pytest.raises(urllib.error.URLError):
-        urllib.request.urlopen(f"{environment['ANTHROPIC_BASE_URL']}/_sim/ledger", timeout=5)  # noqa: S310
+        urllib.request.urlopen(f"{environment['ANTHROPIC_BASE_URL']}/_sim/ledger", timeout=5)
     with pytest.raises(ValueError, match="unknown rate 'refusals'"):
         Simulator(rates={"refusals": 0.5})
     with pytest.raises(ValueError, match="not between 0 and 1"):

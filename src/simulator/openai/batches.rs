@@ -20,11 +20,13 @@ pub(super) struct Batch {
     ready_ms: u64,
     total: usize,
     model: Option<String>,
-    /// The file cannot be run: (code, line, message).
-    problem: Option<(&'static str, Option<usize>, String)>,
+    problem: Option<Problem>,
     cancelling_ms: Option<u64>,
     done: Option<Done>,
 }
+
+/// Why a file cannot be run: code, line from 1, message.
+type Problem = (&'static str, Option<usize>, String);
 
 #[derive(Debug, Clone, Default)]
 struct Done {
@@ -90,7 +92,7 @@ pub(super) fn create(call: Call<'_>, body: &Value) -> Reply {
 }
 
 /// Checks every line of the input file.
-fn examine(bytes: &[u8], endpoint: &str) -> (usize, Option<String>, Option<(&'static str, Option<usize>, String)>) {
+fn examine(bytes: &[u8], endpoint: &str) -> (usize, Option<String>, Option<Problem>) {
     let text = String::from_utf8_lossy(bytes);
     let mut seen = std::collections::HashSet::new();
     let mut model: Option<String> = None;
