@@ -19,7 +19,8 @@ impl MicroUsd {
     /// # Errors
     /// [`crate::ErrorKind::Config`] when the text is not such an amount or is negative.
     pub fn parse(field: &str, text: &str) -> Result<Self> {
-        let refuse = || Error::config(field, format!("{field}: '{text}' is not a dollar amount such as 5.00 (at most six decimals)"));
+        let refuse =
+            || Error::config(field, format!("{field}: '{text}' is not a dollar amount such as 5.00 (at most six decimals)"));
         let digits = text.trim().trim_start_matches('$');
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let only_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
@@ -102,14 +103,21 @@ impl Price {
             let cached = usage.cached_input_tokens.min(input);
             let plain = input - cached;
             let input_price = i128::from(self.input.unwrap_or(0));
-            picos += i128::from(plain) * input_price;
-            picos += i128::from(cached) * self.cached_input.map_or(input_price, i128::from);
-            picos += i128::from(usage.cache_write_tokens) * self.cache_write.map_or(input_price, i128::from);
-            picos += i128::from(output) * i128::from(self.output.unwrap_or(0));
+            // A price times a count fits; the sums saturate, because the counts are whatever the reply said.
+            for part in [
+                i128::from(plain) * input_price,
+                i128::from(cached) * self.cached_input.map_or(input_price, i128::from),
+                i128::from(usage.cache_write_tokens) * self.cache_write.map_or(input_price, i128::from),
+                i128::from(output) * i128::from(self.output.unwrap_or(0)),
+            ] {
+                picos = picos.saturating_add(part);
+            }
         }
-        let per_unit = |price: Option<i64>, count: u64| i128::from(price.unwrap_or(0)) * i128::from(count) * 1_000_000;
-        picos += per_unit(self.search, usage.searches) + per_unit(self.record, usage.records) + per_unit(self.request, 1);
-        let micro = (picos + 500_000) / 1_000_000;
+        for (price, count) in [(self.search, usage.searches), (self.record, usage.records), (self.request, 1)] {
+            let micro = i128::from(price.unwrap_or(0)) * i128::from(count);
+            picos = picos.saturating_add(micro.saturating_mul(1_000_000));
+        }
+        let micro = picos.saturating_add(500_000) / 1_000_000;
         Priced::Charge(MicroUsd(i64::try_from(micro).unwrap_or(i64::MAX)))
     }
 

@@ -1,0 +1,253 @@
+//! Folding of text for comparison, with a way back to the original bytes.
+//!
+//! Must stay linear in the length of the text and keep no map per character: runs that fold to themselves are one segment.
+//! Decides nothing about words or names; see `mentions`.
+//!
+//! [`Mode::Match`]: NFKD, case folded, default-ignorable characters dropped, accents of Latin and Greek letters dropped (on
+//! both sides, so `Nestlé` and `Nestle` are equal; a Japanese voicing mark or a Cyrillic breve is part of its letter and
+//! stays), typographic quotes and dashes made plain, white space collapsed. [`Mode::Quote`]: NFKD and collapsed white space
+//! only, plus the Markdown characters a quoting model leaves out.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use unicode_normalization::char::{decompose_compatible, is_combining_mark};
+
+/// What folding may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// To find names.
+    Match,
+    /// To find verbatim quotes.
+    Quote,
+}
+
+/// Folded text and the way back.
+#[derive(Debug, Default)]
+pub(super) struct Folded {
+    /// The folded text.
+    pub(super) text: String,
+    segments: Vec<Segment>,
+}
+
+/// Where a stretch of folded text comes from. An `exact` one maps byte by byte, another only as a whole.
+#[derive(Debug)]
+struct Segment {
+    folded: usize,
+    original: Range<usize>,
+    exact: bool,
+}
+
+impl Folded {
+    /// Folds `text`.
+    pub(super) fn new(text: &str, mode: Mode) -> Self {
+        Self::without(text, mode, std::iter::empty())
+    }
+
+    /// Folds `text`, leaving out the given byte ranges (in order, on character boundaries).
+    pub(super) fn without(text: &str, mode: Mode, skip: impl Iterator<Item = Range<usize>>) -> Self {
+        let mut folder = Folder { folded: Self::default(), mode, accented_base: false };
+        folder.folded.text.reserve(text.len());
+        let mut from = 0;
+        for range in skip {
+            if range.start >= from {
+                folder.stretch(text, from..range.start);
+                from = range.end;
+            }
+        }
+        folder.stretch(text, from..text.len());
+        folder.folded
+    }
+
+    /// The bytes of the original that fold to this range; `None` when the range starts or ends inside what one character
+    /// became (half a ligature, a letter without its mark).
+    pub(super) fn span(&self, original: &str, folded: Range<usize>) -> Option<Range<usize>> {
+        let last = folded.end.checked_sub(1).filter(|last| *last >= folded.start)?;
+        let (first, _) = self.segment(folded.start)?;
+        let start = match (first.exact, folded.start - first.folded) {
+            (true, offset) => first.original.start + offset,
+            (false, 0) => first.original.start,
+            (false, _) => return None,
+        };
+        let (segment, segment_end) = self.segment(last)?;
+        let end = match (segment.exact, folded.end == segment_end) {
+            (true, _) => segment.original.start + (folded.end - segment.folded),
+            (false, true) => segment.original.end,
+            (false, false) => return None,
+        };
+        original.get(start..end)?;
+        let marks = original.get(end..)?.chars().take_while(|next| is_combining_mark(*next)).map(char::len_utf8).sum::<usize>();
+        Some(start..end + marks)
+    }
+
+    fn segment(&self, at: usize) -> Option<(&Segment, usize)> {
+        let after = self.segments.partition_point(|segment| segment.folded <= at);
+        let segment = self.segments.get(after.checked_sub(1)?)?;
+        Some((segment, self.segments.get(after).map_or(self.text.len(), |next| next.folded)))
+    }
+}
+
+/// Folds a short text that needs no way back; trimmed, on one line.
+pub(super) fn fold(text: &str) -> String {
+    let folded = Folded::new(text, Mode::Match).text;
+    folded.trim().replace('\n', " ")
+}
+
+struct Folder {
+    folded: Folded,
+    mode: Mode,
+    /// The last character kept is a letter whose accents are dropped.
+    accented_base: bool,
+}
+
+impl Folder {
+    fn stretch(&mut self, text: &str, range: Range<usize>) {
+        let bytes = text.as_bytes();
+        let mut at = range.start;
+        while at < range.end {
+            let plain = bytes.get(at..range.end).unwrap_or_default();
+            let run = self.plain_run(plain);
+            if run > 0 {
+                self.keep(text, at..at + run);
+                at += run;
+                continue;
+            }
+            let Some(character) = text.get(at..range.end).and_then(|rest| rest.chars().next()) else { return };
+            if character.is_whitespace() {
+                at = self.white_space(text, at..range.end);
+            } else {
+                let end = at + character.len_utf8();
+                self.other(text, character, at..end);
+                at = end;
+            }
+        }
+    }
+
+    /// Length of the ASCII run that folds to itself but for its case. A space belongs to it when it stands alone.
+    fn plain_run(&self, bytes: &[u8]) -> usize {
+        let quote = self.mode == Mode::Quote;
+        let mut after_space = self.folded.text.ends_with([' ', '\n']);
+        let mut length = 0;
+        for byte in bytes {
+            match byte {
+                b'*' | b'_' | b'`' | b'[' | b']' | b'\\' if quote => break,
+                b'!'..=b'~' => after_space = false,
+                b' ' if !after_space && bytes.get(length + 1).is_none_or(|next| matches!(next, b'!'..=b'~')) => {
+                    after_space = true
+                }
+                _ => break,
+            }
+            length += 1;
+        }
+        length
+    }
+
+    fn keep(&mut self, text: &str, range: Range<usize>) {
+        let from = self.folded.text.len();
+        self.folded.text.push_str(text.get(range.clone()).unwrap_or_default());
+        if self.mode == Mode::Match
+            && let Some(added) = self.folded.text.get_mut(from..)
+        {
+            added.make_ascii_lowercase();
+        }
+        self.accented_base = self.folded.text.ends_with(|last: char| last.is_ascii_alphabetic());
+        self.note(from, range, true);
+    }
+
+    fn note(&mut self, folded: usize, original: Range<usize>, exact: bool) {
+        if let Some(last) = self.folded.segments.last_mut()
+            && exact
+            && last.exact
+            && last.original.end == original.start
+        {
+            last.original.end = original.end;
+            return;
+        }
+        self.folded.segments.push(Segment { folded, original, exact });
+    }
+
+    /// A run of white space becomes one space, or one line feed where it parts paragraphs: no name reaches across.
+    fn white_space(&mut self, text: &str, range: Range<usize>) -> usize {
+        let rest = text.get(range.clone()).unwrap_or_default();
+        let run = rest.find(|next: char| !next.is_whitespace()).unwrap_or(rest.len());
+        let breaks = rest.get(..run).unwrap_or_default().bytes().filter(|byte| *byte == b'\n').count();
+        let end = range.start + run;
+        self.accented_base = false;
+        if !self.folded.text.ends_with([' ', '\n']) {
+            let from = self.folded.text.len();
+            self.folded.text.push(if breaks > 1 && self.mode == Mode::Match { '\n' } else { ' ' });
+            self.note(from, range.start..end, false);
+        }
+        end
+    }
+
+    fn other(&mut self, text: &str, character: char, range: Range<usize>) {
+        if is_ignorable(character) || (self.mode == Mode::Quote && matches!(character, '*' | '_' | '`' | '[' | ']' | '\\')) {
+            return;
+        }
+        let from = self.folded.text.len();
+        if is_kept_whole(character) {
+            self.folded.text.push(character);
+            self.accented_base = false;
+        } else {
+            decompose_compatible(character, |part| self.part(part));
+        }
+        if self.folded.text.len() > from {
+            let exact = self.folded.text.get(from..) == text.get(range.clone());
+            self.note(from, range, exact);
+        }
+    }
+
+    fn part(&mut self, part: char) {
+        let quote = self.mode == Mode::Quote;
+        if matches!(part, '\u{300}'..='\u{36F}') {
+            if quote || !self.accented_base {
+                self.folded.text.push(part);
+            }
+            return;
+        }
+        if is_ignorable(part) {
+            return;
+        }
+        let plain = match part {
+            '‘' | '’' | '‚' | '‛' | 'ʼ' | '′' => '\'',
+            '“' | '”' | '„' | '‟' | '″' => '"',
+            '‐' | '‑' | '‒' | '–' | '—' | '―' | '−' => '-',
+            other if other.is_whitespace() => ' ',
+            other => other,
+        };
+        self.accented_base = takes_accents(plain);
+        if quote {
+            self.folded.text.push(plain);
+        } else {
+            // Upper case first: it folds ß to ss and the final sigma to the other one, which lower case alone does not.
+            self.folded.text.extend(plain.to_uppercase().flat_map(char::to_lowercase));
+        }
+    }
+}
+
+/// True for characters that are never seen (Default_Ignorable_Code_Point of Unicode 16): zero width, direction, variation, tags.
+pub(super) fn is_ignorable(character: char) -> bool {
+    matches!(character,
+        '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}' | '\u{180B}'..='\u{180F}'
+        | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}'
+        | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFF8}' | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}'
+        | '\u{E0000}'..='\u{E0FFF}')
+}
+
+/// Marks that NFKD would glue to the word before them (`QuillMark™` is not `quillmarktm`, `QuillMark²` not `quillmark2`).
+pub(super) fn is_kept_whole(character: char) -> bool {
+    matches!(character, '™' | '℠' | '²' | '³' | '¹' | '⁰' | '⁴'..='⁹' | '①'..='⓿' | '❶'..='➓')
+}
+
+/// True for Latin and Greek letters, whose combining marks are accents.
+fn takes_accents(base: char) -> bool {
+    base.is_ascii_alphabetic()
+        || matches!(base, '\u{C0}'..='\u{2AF}' | '\u{370}'..='\u{3FF}' | '\u{1E00}'..='\u{1FFF}' | '\u{2C60}'..='\u{2C7F}' | '\u{A720}'..='\u{A7FF}' | '\u{AB30}'..='\u{AB6F}')
+            && base.is_alphabetic()
+}
+
+/// The text without Markdown emphasis, for a look at its words.
+pub(super) fn without_emphasis(text: &str) -> Cow<'_, str> {
+    if text.contains(['*', '_', '`', '"']) { Cow::Owned(text.replace(['*', '_', '`', '"'], "")) } else { Cow::Borrowed(text) }
+}
