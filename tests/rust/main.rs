@@ -25,4 +25,6 @@ mod providers_properties;
 mod providers_retry;
 mod providers_routing;
 mod providers_support;
+#[cfg(feature = "simulator")]
+mod simulator;
 mod support;
