@@ -121,7 +121,7 @@ impl<'a> Message<'a> {
         if body.content.is_none() {
             let error =
                 caller.content(reply, ErrorKind::Semantic, Some("no_content"), "the reply is no message: it has no 'content'");
-            return Err(error.with(|context| context.maybe_charged = charged));
+            return Err(error.with(|context| context.maybe_charged = true));
         }
         Ok(Self { body, blocks: blocks.0 })
     }
@@ -191,7 +191,7 @@ impl<'a> Block<'a> {
 /// The body and its blocks. The content is read from its raw bytes, which a continuation sends back.
 fn both<'a>(body: &'a [u8], spare: &'a Spare) -> Option<(Body<'a>, List<Maybe<Block<'a>>>)> {
     let read = |bytes: &'a [u8]| -> Option<(Body<'a>, List<Maybe<Block<'a>>>)> {
-        let body: Body<'a> = serde_json::from_slice(bytes).ok()?;
+        let body: Body<'a> = serde_json::from_slice::<Maybe<Body<'a>>>(bytes).ok()?.0?;
         let blocks = body.content.map_or_else(|| Some(List::default()), |content| serde_json::from_str(content.get()).ok())?;
         Some((body, blocks))
     };
