@@ -135,8 +135,11 @@ fn every_sample() -> Vec<String> {
     samples
 }
 
-/// The cells of the join: which text each ask got, and its charge.
-fn joined(asks: &[Ask], rows_sent: &[Value]) -> (Vec<(RunStatus, Option<String>, Option<String>)>, usize) {
+/// What a cell got: status, text, code of its error.
+type Got = (RunStatus, Option<String>, Option<String>);
+
+/// The cells of the join, and the number of foreign rows.
+fn joined(asks: &[Ask], rows_sent: &[Value]) -> (Vec<Got>, usize) {
     let (outcomes, received, foreign) = rows(provider("chatgpt").as_ref(), asks, &reply_json(200, &json!(rows_sent)));
     assert_eq!(received, rows_sent.len());
     let brief = |outcome: Outcome| (outcome.status, outcome.text, outcome.error.and_then(|error| error.context.code));

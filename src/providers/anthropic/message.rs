@@ -4,6 +4,7 @@
 //! a search found is kept as retrieved (`cited = false`) unless the answer cites it. A failed search is a block of a 200: the
 //! answer stays, the codes stand in the finish reason (`end_turn (web_search: unavailable)`).
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use bytes::Bytes;
@@ -233,7 +234,8 @@ impl Turns {
                 _ => {}
             }
         }
-        let mut seen: HashSet<String> = turns.citations.iter().map(|citation| same_page(&citation.url)).collect();
+        let cited = messages.iter().flat_map(Message::items).flat_map(|block| &block.citations);
+        let mut seen: HashSet<Cow<'_, str>> = cited.filter_map(|cited| cited.0.as_ref()?.url.filled()).map(same_page).collect();
         for found in messages.iter().flat_map(Message::items).filter(|block| block.is_search_result()).flat_map(Block::found) {
             if let Some(url) = found.url.filled().filter(|url| seen.insert(same_page(url))) {
                 let (url, title) = (url.to_owned(), found.title.owned());

@@ -4,6 +4,7 @@
 //! of an answer without annotations are left in the text, where the text analysis finds them. Charged searches are the
 //! `search` actions; `open_page` and `find_in_page` are not known to be charged.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
@@ -305,7 +306,8 @@ impl<'a> Reply<'a> {
             citations.extend(part.annotations.into_iter().filter_map(|note| note.0.as_ref()?.citation(base, length)));
             base += length;
         }
-        let mut seen: HashSet<String> = citations.iter().map(|citation| answer::same_page(&citation.url)).collect();
+        let notes = self.parts().flat_map(|part| &part.annotations).filter_map(|note| note.0.as_ref()?.url.filled());
+        let mut seen: HashSet<Cow<'_, str>> = notes.map(answer::same_page).collect();
         let retrieved = self.items().filter_map(|item| item.action.0.as_ref()).flat_map(|action| &action.sources);
         for source in retrieved.filter_map(|source| source.0.as_ref()) {
             if let Some(url) = source.url.filled().filter(|url| seen.insert(answer::same_page(url))) {
