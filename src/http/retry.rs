@@ -48,7 +48,9 @@ pub fn is_resend(error: &Error) -> bool {
 #[must_use]
 pub fn maybe_charged(error: &Error) -> bool {
     match error.kind {
-        ErrorKind::OutcomeUnknown | ErrorKind::Undecodable | ErrorKind::Semantic | ErrorKind::Protocol | ErrorKind::TooLarge => true,
+        ErrorKind::OutcomeUnknown | ErrorKind::Undecodable | ErrorKind::Semantic | ErrorKind::Protocol | ErrorKind::TooLarge => {
+            true
+        }
         ErrorKind::Overloaded => !matches!(error.context.status_code, Some(429 | 503 | 529)),
         _ => false,
     }

@@ -383,14 +383,10 @@ fn gotcha_30_a_country_can_be_refused() {
     let asks = [ask_from("A question?", "KP"), ask_from("Another question?", "KP")];
     let body = json!({"error": "country is not available for this scraper"});
     let error = snapshot(provider.as_ref()).error(&asks, &reply_json(400, &body));
-<<<<<<< HEAD
-    assert_eq!((error.kind, error.context.code.as_deref(), error.context.field.as_deref()), (ErrorKind::InvalidRequest, Some("country_not_available"), Some("country")));
-=======
     assert_eq!(
         (error.kind, error.context.code.as_deref(), error.context.field.as_deref()),
-        (ErrorKind::InvalidRequest, Some("country"), Some("country"))
+        (ErrorKind::InvalidRequest, Some("country_not_available"), Some("country"))
     );
->>>>>>> codecs
     assert_eq!(error.context.bad_inputs, [0, 1], "all inputs of the trigger share it");
     assert!(error.message.contains("without_country"), "{}", error.message);
 }

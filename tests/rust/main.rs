@@ -1,7 +1,13 @@
 //! One test binary: a file an area.
 
 #![allow(unreachable_pub, reason = "shared helpers of one binary")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail by panicking"
+)]
 
 mod architecture;
 mod brightdata_engine;
