@@ -14,7 +14,17 @@ mod extract_mentions;
 mod extract_names;
 mod extract_properties;
 mod extract_support;
+mod gotchas;
 mod journal;
 mod limits;
 mod pipeline;
+mod providers_anthropic;
+mod providers_brightdata;
+mod providers_openai;
+mod providers_properties;
+mod providers_retry;
+mod providers_routing;
+mod providers_support;
+#[cfg(feature = "simulator")]
+mod simulator;
 mod support;
