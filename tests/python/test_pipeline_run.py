@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,6 @@ async def test_what_failed_is_asked_again_by_resume_only(perfect: Simulator, url
         perfect.clear_faults()
         resumed = await running.resume(first.batch_id)
     assert (resumed.failed, resumed.answered) == (0, 4)
-    assert resumed.total_cost_micro_usd == perfect.ledger()["charged_micro_usd"]
     await all_invariants_hold(url)
 
 
