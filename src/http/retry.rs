@@ -89,7 +89,11 @@ fn attempts(error: &Error, call: CallKind, resends_used: u32, settings: &RetrySe
         // A 5xx of a trigger may hide a started job: it is looked for at the provider, not bought again.
         (ErrorKind::NotSent | ErrorKind::RateLimited, CallKind::Trigger) => paid,
         (ErrorKind::NotSent | ErrorKind::RateLimited | ErrorKind::Overloaded | ErrorKind::OutcomeUnknown, CallKind::Free) => free,
-        (ErrorKind::OutcomeUnknown | ErrorKind::Undecodable | ErrorKind::Semantic, CallKind::Paid) if resends_used < MAX_RESENDS => paid,
+        (ErrorKind::OutcomeUnknown | ErrorKind::Undecodable | ErrorKind::Semantic, CallKind::Paid)
+            if resends_used < MAX_RESENDS =>
+        {
+            paid
+        }
         (ErrorKind::Undecodable | ErrorKind::Semantic | ErrorKind::Protocol, CallKind::Free) => free.min(UNUSABLE_ATTEMPTS),
         (ErrorKind::InvalidRequest, CallKind::Paid) if insisted => paid,
         (ErrorKind::InvalidRequest, CallKind::Free) if insisted => free,

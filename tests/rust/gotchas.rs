@@ -55,14 +55,21 @@ fn with_fields(fields: Value) -> Outcome {
 #[test]
 fn gotcha_01_rows_out_of_order() {
     let (outcomes, received, foreign) = join(&asks(3), &json!([full(3), full(1), full(2)]));
-    assert_eq!(texts(&outcomes), ["This is the answer number 1.", "This is the answer number 2.", "This is the answer number 3."]);
+    assert_eq!(
+        texts(&outcomes),
+        ["This is the answer number 1.", "This is the answer number 2.", "This is the answer number 3."]
+    );
     assert_eq!((received, foreign, charge(&outcomes)), (3, 0, 4_500));
     let mut bare = [full(2), full(1)];
     for row in &mut bare {
         row.as_object_mut().unwrap().remove("index");
     }
     let (outcomes, _, foreign) = join(&asks(2), &json!(bare));
-    assert_eq!((texts(&outcomes), foreign), (vec!["This is the answer number 1.", "This is the answer number 2."], 0), "by prompt");
+    assert_eq!(
+        (texts(&outcomes), foreign),
+        (vec!["This is the answer number 1.", "This is the answer number 2."], 0),
+        "by prompt"
+    );
 }
 
 #[test]
@@ -81,8 +88,15 @@ fn gotcha_03_fewer_rows_than_inputs() {
     let (outcomes, received, _) = join(&asks(3), &json!([full(1), full(3)]));
     assert_eq!(received, 2);
     let error = outcomes[1].error.as_ref().unwrap();
-    assert_eq!((outcomes[1].status, error.kind, error.context.code.as_deref()), (RunStatus::Failed, ErrorKind::Record, Some("missing_row")));
-    assert!(error.message.starts_with("Batch returned 2 responses but expected 3: no row for this question"), "{}", error.message);
+    assert_eq!(
+        (outcomes[1].status, error.kind, error.context.code.as_deref()),
+        (RunStatus::Failed, ErrorKind::Record, Some("missing_row"))
+    );
+    assert!(
+        error.message.starts_with("Batch returned 2 responses but expected 3: no row for this question"),
+        "{}",
+        error.message
+    );
     assert_eq!(charge(&outcomes), 3_000, "a missing row costs nothing");
 }
 
@@ -111,7 +125,11 @@ fn gotcha_05_index_null_zero_or_text() {
     };
     for index in [json!(null), json!(0), json!("2"), json!(2.0), json!(""), json!([2]), json!(99), json!(-1)] {
         let (outcomes, _, foreign) = join(&asks(2), &json!([sent(index.clone()), full(1)]));
-        assert_eq!((texts(&outcomes), foreign), (vec!["This is the answer number 1.", "This is the answer number 2."], 0), "{index}");
+        assert_eq!(
+            (texts(&outcomes), foreign),
+            (vec!["This is the answer number 1.", "This is the answer number 2."], 0),
+            "{index}"
+        );
     }
     let provider = provider("gemini");
     let request = snapshot(provider.as_ref()).trigger(&asks(2)).unwrap();
@@ -173,7 +191,8 @@ fn gotcha_09_login_words_in_a_good_answer() {
 
 #[test]
 fn gotcha_10_junk_is_no_answer() {
-    for junk in ["", "  ", QUESTION, "best crm  for a BAKERY?", "★★★★★", "Sure!", "2026-09-24T12:00:00.000Z", "Give feedback\n"] {
+    for junk in ["", "  ", QUESTION, "best crm  for a BAKERY?", "★★★★★", "Sure!", "2026-09-24T12:00:00.000Z", "Give feedback\n"]
+    {
         let outcome = with_fields(json!({"answer_text_markdown": junk}));
         assert_eq!((outcome.status, outcome.text.as_deref()), (RunStatus::NoAnswer, None), "{junk}");
         assert_eq!(outcome.error.unwrap().context.code.as_deref(), Some("empty_answer"));
@@ -267,7 +286,10 @@ fn gotcha_20_citations_in_every_form() {
         (json!(["https://a.example", "https://b.example/"]), vec!["https://a.example", "https://b.example/"]),
         (json!("https://a.example"), vec!["https://a.example"]),
         (json!({"url": "https://a.example"}), vec!["https://a.example"]),
-        (json!([{"url": "https://a.example"}, {"url": "not a url"}, {"title": "no url"}, null, 7, [], {"url": "https://a.example"}]), vec!["https://a.example"]),
+        (
+            json!([{"url": "https://a.example"}, {"url": "not a url"}, {"title": "no url"}, null, 7, [], {"url": "https://a.example"}]),
+            vec!["https://a.example"],
+        ),
         (json!(7), vec![]),
     ] {
         let outcome = with_fields(json!({"citations": citations}));
@@ -291,7 +313,8 @@ fn gotcha_22_cited_is_three_valued() {
     let flags: Vec<_> = with_fields(json!({"citations": cited})).citations.iter().map(|citation| citation.cited).collect();
     assert_eq!(flags, [Some(true), Some(false), None]);
     let more = json!([{"url": "https://a.example", "cited": false}]);
-    let linked = with_fields(json!({"citations": more, "links_attached": [{"url": "https://a.example/?utm_source=chatgpt.com"}]}));
+    let linked =
+        with_fields(json!({"citations": more, "links_attached": [{"url": "https://a.example/?utm_source=chatgpt.com"}]}));
     assert_eq!((linked.citations.len(), linked.citations[0].cited), (1, Some(true)), "a link in the text settles it");
 }
 
@@ -319,7 +342,10 @@ fn gotcha_25_tracking_parameters_do_not_make_two_sources() {
             {"type": "url_citation", "url": "https://a.example/x?utm_source=chatgpt.com", "start_index": 0, "end_index": 1}]}]}]});
     let outcome = decode(provider("gpt-4.1").as_ref(), &ask("Q?"), &reply_json(200, &body));
     let stored: Vec<_> = outcome.citations.iter().map(|citation| (citation.url.as_str(), citation.cited)).collect();
-    assert_eq!(stored, [("https://a.example/x?utm_source=chatgpt.com", Some(true)), ("https://b.example/?utm_source=openai", Some(false))]);
+    assert_eq!(
+        stored,
+        [("https://a.example/x?utm_source=chatgpt.com", Some(true)), ("https://b.example/?utm_source=openai", Some(false))]
+    );
 }
 
 #[test]
@@ -357,7 +383,14 @@ fn gotcha_30_a_country_can_be_refused() {
     let asks = [ask_from("A question?", "KP"), ask_from("Another question?", "KP")];
     let body = json!({"error": "country is not available for this scraper"});
     let error = snapshot(provider.as_ref()).error(&asks, &reply_json(400, &body));
+<<<<<<< HEAD
     assert_eq!((error.kind, error.context.code.as_deref(), error.context.field.as_deref()), (ErrorKind::InvalidRequest, Some("country_not_available"), Some("country")));
+=======
+    assert_eq!(
+        (error.kind, error.context.code.as_deref(), error.context.field.as_deref()),
+        (ErrorKind::InvalidRequest, Some("country"), Some("country"))
+    );
+>>>>>>> codecs
     assert_eq!(error.context.bad_inputs, [0, 1], "all inputs of the trigger share it");
     assert!(error.message.contains("without_country"), "{}", error.message);
 }
@@ -368,7 +401,11 @@ fn gotcha_31_countries_go_out_in_upper_case() {
         let provider = provider(model);
         let request = snapshot(provider.as_ref()).trigger(&[ask_from(QUESTION, "kr")]).unwrap();
         assert_eq!(body(&request)[0]["country"], "KR");
-        let (outcomes, _, _) = rows(provider.as_ref(), &[ask_from(QUESTION, "kr")], &reply_json(200, &json!([{"index": 1, "country": "kr", "answer_text": ANSWER}])));
+        let (outcomes, _, _) = rows(
+            provider.as_ref(),
+            &[ask_from(QUESTION, "kr")],
+            &reply_json(200, &json!([{"index": 1, "country": "kr", "answer_text": ANSWER}])),
+        );
         assert_eq!(outcomes[0].location_applied.as_deref(), Some("KR"));
     }
 }
@@ -389,7 +426,12 @@ fn gotcha_33_an_ambiguous_trigger_is_never_sent_again() {
     let side = snapshot(provider.as_ref());
     let settings = Settings::default().retry;
     let lost = overheard::Error::new(ErrorKind::OutcomeUnknown, "no reply");
-    for error in [lost, side.error(&[], &reply(502, "")), side.error(&[], &reply(408, "")), side.decode_trigger(&reply(200, "{}")).unwrap_err()] {
+    for error in [
+        lost,
+        side.error(&[], &reply(502, "")),
+        side.error(&[], &reply(408, "")),
+        side.decode_trigger(&reply(200, "{}")).unwrap_err(),
+    ] {
         assert_eq!(decide(&error, CallKind::Trigger, 1, 0, &settings, 0.0), Decision::GiveUp, "{:?}", error.kind);
     }
     let asks = asks(2);
@@ -412,7 +454,13 @@ fn gotcha_34_search_query_as_text_or_list() {
 
 #[test]
 fn gotcha_35_booleans_as_text() {
-    for (sent, expected) in [(json!("true"), Some(true)), (json!("False"), Some(false)), (json!(1), Some(true)), (json!("perhaps"), None), (json!([]), None)] {
+    for (sent, expected) in [
+        (json!("true"), Some(true)),
+        (json!("False"), Some(false)),
+        (json!(1), Some(true)),
+        (json!("perhaps"), None),
+        (json!([]), None),
+    ] {
         assert_eq!(with_fields(json!({"web_search_triggered": sent})).web_search_triggered, expected);
         let citations = json!([{"url": "https://a.example", "cited": sent}]);
         assert_eq!(with_fields(json!({"citations": citations})).citations[0].cited, expected);
@@ -424,7 +472,11 @@ fn gotcha_36_an_echoed_prompt_that_is_not_the_question() {
     let mut localised = full(2);
     localised["prompt"] = json!("Question number 2? Ensure your response is localized to the United States");
     let (outcomes, _, foreign) = join(&asks(2), &json!([localised, full(1)]));
-    assert_eq!((texts(&outcomes), foreign), (vec!["This is the answer number 1.", "This is the answer number 2."], 0), "by index");
+    assert_eq!(
+        (texts(&outcomes), foreign),
+        (vec!["This is the answer number 1.", "This is the answer number 2."], 0),
+        "by index"
+    );
 }
 
 #[test]
@@ -506,7 +558,8 @@ fn gotcha_45_search_and_schema_are_two_calls() {
     let answer = body(&direct(provider.as_ref()).request(&ask(QUESTION)).unwrap());
     assert_eq!((answer.get("output_config"), answer.get("tool_choice")), (None, None));
     let model = overheard::providers::structured_model("claude-sonnet-4-5", &settings()).unwrap();
-    let request = overheard::domain::StructuredRequest { schema_name: "s", schema: json!({}), system: "s".into(), user: "u".into() };
+    let request =
+        overheard::domain::StructuredRequest { schema_name: "s", schema: json!({}), system: "s".into(), user: "u".into() };
     let extraction = body(&model.request(&request).unwrap());
     assert_eq!((extraction.get("tools"), extraction.get("tool_choice")), (None, None));
 }
@@ -536,7 +589,11 @@ fn gotcha_48_collecting_then_building_with_a_message() {
 fn gotcha_49_not_ready_as_404() {
     let provider = provider("chatgpt");
     let error = snapshot(provider.as_ref()).error(&[], &reply(404, "Snapshot does not exist"));
-    assert_eq!((error.kind, error.context.status_code), (ErrorKind::SnapshotGone, Some(404)), "the engine knows when it triggered");
+    assert_eq!(
+        (error.kind, error.context.status_code),
+        (ErrorKind::SnapshotGone, Some(404)),
+        "the engine knows when it triggered"
+    );
     let waiting = snapshot(provider.as_ref()).error(&[], &reply(404, "Snapshot is not ready yet"));
     assert_eq!(waiting.kind, ErrorKind::Overloaded, "where the words say so, it is asked again");
 }
@@ -563,6 +620,9 @@ fn gotcha_52_omitted_inputs_come_back_empty() {
     let sent = json!({"country": "", "index": "", "model": "", "web_search_query": "", "error": "", "error_code": "",
                       "input": {"country": "", "index": "", "additional_prompt": ""}});
     let outcome = with_fields(sent);
-    assert_eq!((outcome.status, outcome.error, outcome.served_model, outcome.location_applied), (RunStatus::Answered, None, None, None));
+    assert_eq!(
+        (outcome.status, outcome.error, outcome.served_model, outcome.location_applied),
+        (RunStatus::Answered, None, None, None)
+    );
     assert!(outcome.search_queries.is_empty());
 }

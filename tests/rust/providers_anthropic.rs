@@ -15,7 +15,10 @@ fn a_question_goes_out_unchanged_with_the_search_tool_and_its_cap() {
     let provider = provider("Claude-Sonnet-4-5");
     let request = direct(provider.as_ref()).request(&ask_from("Best CRM for a bakery?", "fr")).unwrap();
     assert_eq!(request.url, "https://api.anthropic.com/v1/messages");
-    assert_eq!((&request.headers["x-api-key"], &request.headers["anthropic-version"]), (&"test-anthropic-key".parse().unwrap(), &"2023-06-01".parse().unwrap()));
+    assert_eq!(
+        (&request.headers["x-api-key"], &request.headers["anthropic-version"]),
+        (&"test-anthropic-key".parse().unwrap(), &"2023-06-01".parse().unwrap())
+    );
     assert!(!format!("{request:?}").contains("test-anthropic-key"), "the key is hidden");
     assert_eq!(
         body(&request),
@@ -69,7 +72,8 @@ fn a_paused_turn_is_continued_with_its_content_unchanged() {
     let sent = body(&request);
     assert_eq!(sent["messages"][0], json!({"role": "user", "content": "Run 15 searches."}));
     assert_eq!(sent["messages"][1], json!({"role": "assistant", "content": parts[0]["content"]}));
-    let content = serde_json::from_slice::<std::collections::HashMap<String, Box<serde_json::value::RawValue>>>(&first.body).unwrap();
+    let content =
+        serde_json::from_slice::<std::collections::HashMap<String, Box<serde_json::value::RawValue>>>(&first.body).unwrap();
     let sent_bytes = String::from_utf8(request.body.to_vec()).unwrap();
     assert!(sent_bytes.contains(content["content"].get()), "byte for byte");
     assert_eq!(sent["tools"][0]["max_uses"], json!(1), "10 searches were made of 5 allowed");
@@ -77,7 +81,10 @@ fn a_paused_turn_is_continued_with_its_content_unchanged() {
     let second = reply_json(200, &parts[1]);
     let Turn::Done(outcome) = direct(provider.as_ref()).decode(&ask, &[first, second]).unwrap() else { panic!("the turn ended") };
     assert_eq!(outcome.status, RunStatus::Answered);
-    assert_eq!(outcome.text.as_deref(), Some("I'll run these searches for you one at a time. Let me begin:Let me complete the final searches:"));
+    assert_eq!(
+        outcome.text.as_deref(),
+        Some("I'll run these searches for you one at a time. Let me begin:Let me complete the final searches:")
+    );
     assert_eq!(outcome.search_queries, ["San Francisco weather today", "latest news events San Francisco this week"]);
     let usage = &outcome.usage;
     assert_eq!((usage.input_tokens, usage.output_tokens, usage.searches), (Some(896_017), Some(2_037), 15));
@@ -94,12 +101,17 @@ fn continuations_are_capped() {
     settings.max_continuations = 2;
     let provider = provider_for("claude-sonnet-4-5", &settings).unwrap();
     let part = |text: &str| {
-        reply_json(200, &json!({"content": [{"type": "text", "text": text}], "stop_reason": "pause_turn",
-                                "usage": {"input_tokens": 10, "output_tokens": 1}}))
+        reply_json(
+            200,
+            &json!({"content": [{"type": "text", "text": text}], "stop_reason": "pause_turn",
+                                "usage": {"input_tokens": 10, "output_tokens": 1}}),
+        )
     };
     let replies = [part("a"), part("b"), part("c")];
     for sent in 1..=2 {
-        let Turn::Continue(request) = direct(provider.as_ref()).decode(&ask("Q?"), &replies[..sent]).unwrap() else { panic!("{sent}") };
+        let Turn::Continue(request) = direct(provider.as_ref()).decode(&ask("Q?"), &replies[..sent]).unwrap() else {
+            panic!("{sent}")
+        };
         assert_eq!(body(&request)["messages"].as_array().unwrap().len(), 1 + sent);
     }
     let Turn::Done(outcome) = direct(provider.as_ref()).decode(&ask("Q?"), &replies).unwrap() else { panic!("capped") };
@@ -154,8 +166,18 @@ fn the_error_samples_and_the_rest_of_the_statuses() {
         (403, typed("permission_error", "x"), ErrorKind::Auth, false),
         (402, typed("billing_error", "x"), ErrorKind::QuotaExhausted, false),
         (429, spend, ErrorKind::QuotaExhausted, false),
-        (400, typed("invalid_request_error", "You have reached your specified API usage limits."), ErrorKind::QuotaExhausted, false),
-        (400, typed("invalid_request_error", "Your credit balance is too low to access the API."), ErrorKind::QuotaExhausted, false),
+        (
+            400,
+            typed("invalid_request_error", "You have reached your specified API usage limits."),
+            ErrorKind::QuotaExhausted,
+            false,
+        ),
+        (
+            400,
+            typed("invalid_request_error", "Your credit balance is too low to access the API."),
+            ErrorKind::QuotaExhausted,
+            false,
+        ),
         (413, typed("request_too_large", "x"), ErrorKind::InvalidRequest, false),
         (500, typed("api_error", "x"), ErrorKind::Overloaded, true),
         (504, typed("timeout_error", "x"), ErrorKind::Overloaded, true),
@@ -169,7 +191,8 @@ fn the_error_samples_and_the_rest_of_the_statuses() {
     let overloaded = typed("overloaded_error", "Overloaded");
     let error = direct(provider.as_ref()).decode(&ask("Q?"), &[reply_json(200, &overloaded)]).unwrap_err();
     assert_eq!((error.kind, error.context.status_code), (ErrorKind::Overloaded, Some(200)), "an error inside a 200");
-    for (broken, kind) in [("", ErrorKind::Undecodable), ("{}", ErrorKind::Semantic), ("{\"content\": [", ErrorKind::Undecodable)] {
+    for (broken, kind) in [("", ErrorKind::Undecodable), ("{}", ErrorKind::Semantic), ("{\"content\": [", ErrorKind::Undecodable)]
+    {
         let error = direct(provider.as_ref()).decode(&ask("Q?"), &[reply(200, broken)]).unwrap_err();
         assert_eq!(error.kind, kind, "{broken}");
     }
@@ -187,14 +210,18 @@ fn the_messages_of_the_batch_output_sample() {
         .collect();
     assert_eq!(outcomes.len(), 3);
     assert!(outcomes[1].text.as_deref().unwrap().starts_with("Sushi is a Japanese dish"));
-    assert_eq!((outcomes[1].usage.input_tokens, outcomes[1].usage.output_tokens, outcomes[1].usage.searches), (Some(10), Some(259), 0));
+    assert_eq!(
+        (outcomes[1].usage.input_tokens, outcomes[1].usage.output_tokens, outcomes[1].usage.searches),
+        (Some(10), Some(259), 0)
+    );
     assert_eq!(outcomes[1].cost_micro_usd, Some(MicroUsd(1_305)), "10 × 1 + 259 × 5");
 }
 
 #[test]
 fn structured_output_and_its_sample() {
     let schema = json!({"type": "object", "properties": {}, "required": [], "additionalProperties": false});
-    let request = StructuredRequest { schema_name: "evaluation", schema: schema.clone(), system: "Read.".into(), user: "Text.".into() };
+    let request =
+        StructuredRequest { schema_name: "evaluation", schema: schema.clone(), system: "Read.".into(), user: "Text.".into() };
     let model = structured_model("claude-sonnet-4-5-20250929", &settings()).unwrap();
     assert_eq!(
         body(&model.request(&request).unwrap()),
@@ -216,6 +243,25 @@ fn structured_output_and_its_sample() {
 #[test]
 fn what_a_call_can_cost() {
     let provider = provider("claude-sonnet-4-5");
-    assert_eq!(provider.worst_case(&ask("Q?")).0, 200_000 * 3_750_000 / 1_000_000 + 4_000 * 15 + 5 * 10_000, "all input as cache writes");
+    assert_eq!(
+        provider.worst_case(&ask("Q?")).0,
+        200_000 * 3_750_000 / 1_000_000 + 4_000 * 15 + 5 * 10_000,
+        "all input as cache writes"
+    );
     assert!(provider.worst_case(&Ask { web_search: false, ..ask("Q?") }).0 < 70_000);
+}
+
+#[test]
+fn the_batch_objects_of_the_sample_are_no_answers() {
+    let provider = provider("claude-sonnet-4-5");
+    let objects = sample("anthropic/anthropic-batch-objects.recorded.json");
+    for object in objects.as_array().unwrap() {
+        let error = direct(provider.as_ref()).decode(&ask("Q?"), &[reply_json(200, &object["body"])]).unwrap_err();
+        assert_eq!(
+            (error.kind, error.context.code.as_deref()),
+            (ErrorKind::Semantic, Some("no_content")),
+            "{}",
+            object["request"]
+        );
+    }
 }

@@ -24,9 +24,14 @@ fn the_trigger_of_each_engine() {
         let request = snapshot(provider.as_ref()).trigger(&asks).unwrap();
         assert!(request.url.starts_with("https://api.brightdata.com/datasets/v3/trigger?"));
         let query = query(&request.url);
-        assert_eq!((query["dataset_id"].as_str(), query["format"].as_str(), query["include_errors"].as_str()), (dataset, "json", "true"));
+        assert_eq!(
+            (query["dataset_id"].as_str(), query["format"].as_str(), query["include_errors"].as_str()),
+            (dataset, "json", "true")
+        );
         let fields: Vec<_> = query["custom_output_fields"].split('|').collect();
-        for needed in ["answer_text_markdown", "citations", "error", "error_code", "input", "index", "timestamp", "prompt", "country"] {
+        for needed in
+            ["answer_text_markdown", "citations", "error", "error_code", "input", "index", "timestamp", "prompt", "country"]
+        {
             assert!(fields.contains(&needed), "{model}: {needed}");
         }
         assert!(!fields.iter().any(|field| field.contains("html") || *field == "response_raw"));
@@ -58,8 +63,15 @@ fn the_free_calls() {
     let list = side.list(1_795_293_720_000).unwrap();
     assert!(list.url.starts_with(&format!("{base}/snapshots?")));
     let query = query(&list.url);
-    assert_eq!((query["dataset_id"].as_str(), query["from_date"].as_str()), ("gd_m7aof0k82r803d5bjm", "2026-11-21T20:42:00.000Z"));
-    assert_eq!(side.progress("../../trigger?x=1").unwrap().url, format!("{base}/progress/..%2F..%2Ftrigger%3Fx=1"), "an id stays in its place");
+    assert_eq!(
+        (query["dataset_id"].as_str(), query["from_date"].as_str()),
+        ("gd_m7aof0k82r803d5bjm", "2026-11-21T20:42:00.000Z")
+    );
+    assert_eq!(
+        side.progress("../../trigger?x=1").unwrap().url,
+        format!("{base}/progress/..%2F..%2Ftrigger%3Fx=1"),
+        "an id stays in its place"
+    );
     for request in [side.progress("s").unwrap(), side.download("s").unwrap(), side.list(0).unwrap(), side.inputs("s").unwrap()] {
         assert_eq!((request.method.as_str(), request.fresh_connection), ("GET", false));
         assert_eq!(request.headers["authorization"], "Bearer test-brightdata-key");
@@ -70,7 +82,11 @@ fn the_free_calls() {
 fn the_id_of_a_trigger_is_opaque_and_its_absence_an_unknown_outcome() {
     let provider = provider("chatgpt");
     let side = snapshot(provider.as_ref());
-    for (body, id) in [(r#"{"snapshot_id":"s_m4x7enmven8djfqak"}"#, "s_m4x7enmven8djfqak"), (r#"{"snapshot_id":"sd_1"}"#, "sd_1"), (r#"{"id":"x"}"#, "x")] {
+    for (body, id) in [
+        (r#"{"snapshot_id":"s_m4x7enmven8djfqak"}"#, "s_m4x7enmven8djfqak"),
+        (r#"{"snapshot_id":"sd_1"}"#, "sd_1"),
+        (r#"{"id":"x"}"#, "x"),
+    ] {
         assert_eq!(side.decode_trigger(&reply(200, body)).unwrap(), id);
     }
     for body in ["", "{}", "OK", r#"{"snapshot_id":7}"#, r#"{"snapshot_id":""}"#, r#"{"snapshot_id":null}"#, "[]"] {
@@ -265,7 +281,9 @@ fn the_chatgpt_batch_sample() {
     let (outcomes, received, foreign) =
         rows(provider.as_ref(), &asks, &reply(200, sample_text("brightdata/brightdata-chatgpt-4.community-batch.json")));
     assert_eq!((received, foreign), (3, 0));
-    for (outcome, (start, citations)) in outcomes.iter().zip([("Here are the top", 1), ("The banks with", 1), ("The average personal", 0)]) {
+    for (outcome, (start, citations)) in
+        outcomes.iter().zip([("Here are the top", 1), ("The banks with", 1), ("The average personal", 0)])
+    {
         assert_eq!(outcome.status, RunStatus::Answered);
         assert!(outcome.text.as_deref().unwrap().starts_with(start));
         assert_eq!((outcome.citations.len(), outcome.location_applied.as_deref()), (citations, Some("US")));
@@ -282,8 +300,13 @@ fn the_perplexity_samples() {
     longer[0]["answer_text_markdown"] = json!("The latest trends are agents and small models \\[1\\]\\[2\\].");
     let outcome = row("perplexity", "What are the latest AI trends?", &longer);
     assert_eq!(outcome.text.as_deref(), Some("The latest trends are agents and small models [1][2]."));
-    let citations: Vec<_> = outcome.citations.iter().map(|citation| (citation.url.as_str(), citation.cited, citation.position)).collect();
-    assert_eq!(citations, [("https://www.usaii.org/", None, Some(1)), ("https://news.microsoft.com/", None, Some(2))], "a source beside its citation is one");
+    let citations: Vec<_> =
+        outcome.citations.iter().map(|citation| (citation.url.as_str(), citation.cited, citation.position)).collect();
+    assert_eq!(
+        citations,
+        [("https://www.usaii.org/", None, Some(1)), ("https://news.microsoft.com/", None, Some(2))],
+        "a source beside its citation is one"
+    );
     assert_eq!(outcome.search_queries, ["latest AI trends 2026"]);
 
     let fixture = sample("brightdata/brightdata-perplexity-2.community-fixture.json");
@@ -300,7 +323,11 @@ fn the_perplexity_samples() {
 #[test]
 fn the_gemini_samples() {
     let doc = ours("Your question", "brightdata-gemini-1.community-doc.json", "gemini");
-    assert_eq!((doc.status, doc.text.as_deref()), (RunStatus::Answered, Some("The response text...")), "an empty error is no error");
+    assert_eq!(
+        (doc.status, doc.text.as_deref()),
+        (RunStatus::Answered, Some("The response text...")),
+        "an empty error is no error"
+    );
     let korean = ours("라네즈는 어떤 브랜드인가요?", "brightdata-gemini-2.community-fixture.json", "gemini");
     assert_eq!(korean.text.as_deref(), Some("라네즈는 대표적인 한국 화장품입니다."));
     assert_eq!(korean.served_model.as_deref(), Some("Flash-Lite"));
@@ -321,10 +348,17 @@ fn the_error_row_samples() {
                 row_sent["input"] = json!({"index": 1});
             }
             let outcome = row("chatgpt", "What are the top credit unions?", &json!([row_sent]));
-            assert_eq!((outcome.status, outcome.usage.records, outcome.cost_micro_usd), (RunStatus::Failed, 0, Some(MicroUsd::ZERO)));
+            assert_eq!(
+                (outcome.status, outcome.usage.records, outcome.cost_micro_usd),
+                (RunStatus::Failed, 0, Some(MicroUsd::ZERO))
+            );
             let error = outcome.error.unwrap();
             assert_eq!(error.kind, ErrorKind::Record);
-            assert!(error.message.contains(sample["row"]["error"].as_str().unwrap()), "the provider's words stay: {}", error.message);
+            assert!(
+                error.message.contains(sample["row"]["error"].as_str().unwrap()),
+                "the provider's words stay: {}",
+                error.message
+            );
             error.context.code.unwrap()
         })
         .collect();
@@ -339,4 +373,56 @@ fn error_rows_are_charged_only_on_request() {
     let body = json!([{"error": "Request timeout", "input": {"index": 1}}]);
     let (outcomes, _, _) = rows(provider.as_ref(), &[ask("Best CRM for a bakery?")], &reply_json(200, &body));
     assert_eq!((outcomes[0].usage.records, outcomes[0].cost_micro_usd), (1, Some(MicroUsd(1_500))));
+}
+
+#[test]
+fn several_rows_for_one_question() {
+    let provider = provider("chatgpt");
+    let asks = [ask("Best CRM for a bakery?")];
+    let row = |text: &str, time: Option<&str>| json!({"index": 1, "answer_text": text, "timestamp": time});
+    let error = json!({"error": "Request timeout", "input": {"index": 1}, "timestamp": "2026-01-01T00:00:00Z"});
+    let empty = json!({"index": 1, "answer_text": "", "timestamp": "2026-01-01T00:00:00Z"});
+    let first = "The first answer is Acme CRM.";
+    let second = "The second answer is Bolt CRM.";
+    for (sent, expected) in [
+        (json!([error, empty, row(second, None)]), second),
+        (json!([row(first, None), row(second, None)]), first),
+        (json!([row(second, Some("2026-01-02T00:00:00Z")), row(first, Some("2026-01-01T00:00:00Z"))]), first),
+        (json!([{"index": 9, "prompt": "Not ours?", "answer_text": second}, row(first, None)]), first),
+    ] {
+        let foreign_expected = usize::from(sent[0]["index"] == 9);
+        let (outcomes, received, foreign) = rows(provider.as_ref(), &asks, &reply_json(200, &sent));
+        assert_eq!((outcomes[0].text.as_deref(), foreign), (Some(expected), foreign_expected), "{sent}");
+        assert_eq!(received, sent.as_array().unwrap().len());
+        assert_eq!(outcomes[0].cost_micro_usd, Some(MicroUsd(1_500)), "one record a question");
+    }
+}
+
+#[test]
+fn bytes_that_are_almost_json_keep_the_answers() {
+    let provider = provider("chatgpt");
+    let asks = [ask("Question number 1?"), ask("Question number 2?")];
+    let surrogate = r#"{"index": 1, "answer_text": "An answer with half a smile \ud83d."}"#;
+    let doubled = r#"{"index": 2, "index": 2, "answer_text": "old", "answer_text": "An answer under a doubled key."}"#;
+    for body in [format!("[{surrogate},{doubled}]"), format!("{surrogate}\n{doubled}\n")] {
+        let (outcomes, received, _) = rows(provider.as_ref(), &asks, &reply(200, &body));
+        assert_eq!(received, 2);
+        assert_eq!(outcomes[0].text.as_deref(), Some("An answer with half a smile \u{fffd}."));
+        assert_eq!(outcomes[1].text.as_deref(), Some("An answer under a doubled key."));
+    }
+    let mut invalid = br#"[{"index": 1, "answer_text": "An answer with a broken byte "#.to_vec();
+    invalid.extend_from_slice(b"\xff.\"}]");
+    let (outcomes, _, _) = rows(provider.as_ref(), &asks[..1], &reply(200, invalid));
+    assert_eq!(outcomes[0].text.as_deref(), Some("An answer with a broken byte \u{fffd}."));
+    let openai = crate::providers_support::provider("gpt-4.1");
+    let body = r#"{"status":"completed","usage":{"input_tokens":1e999,"output_tokens":-5},
+        "output":[{"type":"message","content":[{"type":"output_text","text":"Nul \u0000 and \udc00 stay readable."}]}]}"#;
+    let outcome = decode(openai.as_ref(), &ask("Q?"), &reply(200, body));
+    assert_eq!(outcome.text.as_deref(), Some("Nul \u{0} and \u{fffd} stay readable."));
+    assert_eq!(
+        (outcome.usage.input_tokens, outcome.usage.output_tokens, outcome.cost_micro_usd),
+        (None, None, None),
+        "absurd is unknown, not zero"
+    );
+    assert_eq!(outcome.raw, body.as_bytes(), "the bytes as received");
 }

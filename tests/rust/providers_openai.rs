@@ -96,7 +96,12 @@ fn the_documented_example_has_a_search_without_an_action_and_offsets_past_its_te
     assert_eq!(outcome.status, RunStatus::Answered);
     assert_eq!(outcome.usage.searches, 1);
     assert_eq!(outcome.citations.len(), 3, "the sources stay");
-    assert!(outcome.citations.iter().all(|citation| citation.cited == Some(true) && citation.start.is_none() && citation.end.is_none()));
+    assert!(
+        outcome
+            .citations
+            .iter()
+            .all(|citation| citation.cited == Some(true) && citation.start.is_none() && citation.end.is_none())
+    );
 }
 
 fn response(output: Value) -> Value {
@@ -108,7 +113,8 @@ fn response(output: Value) -> Value {
 fn refusal_incomplete_and_empty() {
     let provider = provider("gpt-4.1");
     let outcome_of = |body: Value| decode(provider.as_ref(), &ask("Q?"), &reply_json(200, &body));
-    let refused = outcome_of(response(json!([{"type": "message", "content": [{"type": "refusal", "refusal": "I can't help."}]}])));
+    let refused =
+        outcome_of(response(json!([{"type": "message", "content": [{"type": "refusal", "refusal": "I can't help."}]}])));
     assert_eq!((refused.status, refused.text.as_deref()), (RunStatus::Refused, Some("I can't help.")));
     assert_eq!(refused.cost_micro_usd, Some(MicroUsd(180)), "10 × 2 + 20 × 8: a refusal is charged");
 
@@ -119,7 +125,10 @@ fn refusal_incomplete_and_empty() {
     assert_eq!((outcome.status, outcome.finish_reason.as_deref()), (RunStatus::Answered, Some("max_output_tokens")));
     cut["output"] = json!([{"type": "reasoning"}]);
     let outcome = outcome_of(cut);
-    assert_eq!((outcome.status, outcome.text, outcome.finish_reason.as_deref()), (RunStatus::NoAnswer, None, Some("max_output_tokens")));
+    assert_eq!(
+        (outcome.status, outcome.text, outcome.finish_reason.as_deref()),
+        (RunStatus::NoAnswer, None, Some("max_output_tokens"))
+    );
     assert_eq!(outcome.error.unwrap().context.code.as_deref(), Some("empty_answer"));
     assert_eq!(outcome.cost_micro_usd, Some(MicroUsd(180)), "it was charged all the same");
 }
@@ -145,8 +154,14 @@ fn a_failure_inside_a_200_is_an_error_by_its_code() {
     let provider = provider("gpt-4.1");
     for (body, kind) in [
         (json!({"status": "failed", "error": {"code": "server_error", "message": "x"}, "output": []}), ErrorKind::Overloaded),
-        (json!({"status": "failed", "error": {"code": "rate_limit_exceeded", "message": "x"}, "output": []}), ErrorKind::RateLimited),
-        (json!({"status": "failed", "error": {"code": "invalid_prompt", "message": "x"}, "output": []}), ErrorKind::InvalidRequest),
+        (
+            json!({"status": "failed", "error": {"code": "rate_limit_exceeded", "message": "x"}, "output": []}),
+            ErrorKind::RateLimited,
+        ),
+        (
+            json!({"status": "failed", "error": {"code": "invalid_prompt", "message": "x"}, "output": []}),
+            ErrorKind::InvalidRequest,
+        ),
         (json!({"status": "failed", "error": {"code": "insufficient_quota", "message": "x"}}), ErrorKind::QuotaExhausted),
         (json!({"error": {"type": "server_error", "message": "x"}}), ErrorKind::Overloaded),
         (json!({"status": "failed", "error": null, "output": []}), ErrorKind::Semantic),
@@ -155,7 +170,7 @@ fn a_failure_inside_a_200_is_an_error_by_its_code() {
     ] {
         let error = direct(provider.as_ref()).decode(&ask("Q?"), &[reply_json(200, &body)]).unwrap_err();
         assert_eq!((error.kind, error.context.status_code), (kind, Some(200)), "{body}");
-        assert!(!error.context.maybe_charged, "no tokens were counted: {body}");
+        assert_eq!(error.context.maybe_charged, body == json!({}), "the reply says it failed and counts no tokens: {body}");
     }
     let counted = json!({"status": "failed", "error": {"code": "server_error", "message": "x"}, "usage": {"input_tokens": 1}});
     let error = direct(provider.as_ref()).decode(&ask("Q?"), &[reply_json(200, &counted)]).unwrap_err();
@@ -200,7 +215,12 @@ fn the_error_samples_and_the_rest_of_the_statuses() {
         (429, coded("organization_spend_limit_exceeded"), ErrorKind::QuotaExhausted, false),
         (429, coded("project_spend_limit_exceeded"), ErrorKind::QuotaExhausted, false),
         (429, json!("<html>"), ErrorKind::RateLimited, false),
-        (400, json!({"error": {"message": "You have reached your specified API usage limits."}}), ErrorKind::QuotaExhausted, false),
+        (
+            400,
+            json!({"error": {"message": "You have reached your specified API usage limits."}}),
+            ErrorKind::QuotaExhausted,
+            false,
+        ),
         (500, coded("server_error"), ErrorKind::Overloaded, true),
         (502, json!("<html>bad gateway</html>"), ErrorKind::Overloaded, true),
         (503, coded("slow_down"), ErrorKind::Overloaded, false),
@@ -213,7 +233,10 @@ fn the_error_samples_and_the_rest_of_the_statuses() {
     }
     let headers = [("x-request-id", "req_1"), ("retry-after", "7"), ("x-should-retry", "false")];
     let context = error_of(reply_with(429, &headers, "{}")).context;
-    assert_eq!((context.request_id.as_deref(), context.retry_after_ms, context.should_retry), (Some("req_1"), Some(7_000), Some(false)));
+    assert_eq!(
+        (context.request_id.as_deref(), context.retry_after_ms, context.should_retry),
+        (Some("req_1"), Some(7_000), Some(false))
+    );
 }
 
 #[test]
@@ -284,7 +307,8 @@ fn the_chat_bodies_of_the_batch_output_sample() {
 }
 
 fn structured_request() -> StructuredRequest {
-    let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": false});
+    let schema =
+        json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": false});
     StructuredRequest { schema_name: "evaluation", schema, system: "Read.".into(), user: "Answer.".into() }
 }
 
@@ -293,7 +317,10 @@ fn structured_output_over_both_apis() {
     let request = structured_request();
     let model = structured_model("gpt-4.1-mini", &settings()).unwrap();
     let sent = body(&model.request(&request).unwrap());
-    assert_eq!(sent["text"]["format"], json!({"type": "json_schema", "name": "evaluation", "schema": request.schema, "strict": true}));
+    assert_eq!(
+        sent["text"]["format"],
+        json!({"type": "json_schema", "name": "evaluation", "schema": request.schema, "strict": true})
+    );
     assert_eq!((&sent["max_output_tokens"], &sent["temperature"], &sent["store"]), (&json!(4000), &json!(0), &json!(false)));
     let good = response(json!([{"type": "message", "content": [{"type": "output_text", "text": "{\"a\":\"b\"}"}]}]));
     let parsed = model.decode(&reply_json(200, &good)).unwrap();
@@ -339,4 +366,21 @@ fn models_without_web_search_say_so_before_anything_is_sent() {
         assert_eq!(provider.check(&ask("Q?")).unwrap_err().kind, ErrorKind::Unsupported, "{model}");
         assert!(provider.check(&overheard::providers::Ask { web_search: false, ..ask("Q?") }).is_ok());
     }
+}
+
+#[test]
+fn the_batch_objects_of_the_sample_are_no_answers() {
+    let provider = provider("gpt-4.1");
+    let objects = sample("openai/openai-batch-objects.recorded.json");
+    let states: Vec<_> = objects
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|object| {
+            let error = direct(provider.as_ref()).decode(&ask("Q?"), &[reply_json(200, &object["body"])]).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Semantic, "never stored as an answer: {}", object["body"]["status"]);
+            error.context.code.unwrap()
+        })
+        .collect();
+    assert_eq!(states, ["no_output", "in_progress", "no_output", "no_output", "no_output"]);
 }

@@ -10,13 +10,57 @@ use crate::providers_support::*;
 /// JSON values with the keys that the decoders look for.
 fn any_json() -> impl Strategy<Value = Value> {
     let key = prop::sample::select(vec![
-        "type", "text", "content", "output", "status", "error", "message", "annotations", "url", "start_index", "end_index", "usage",
-        "input_tokens", "output_tokens", "action", "sources", "citations", "prompt", "index", "input", "answer_text", "data", "choices",
-        "refusal", "stop_reason", "snapshot_id", "id", "validation_errors", "cited", "position", "web_search_query", "country",
+        "type",
+        "text",
+        "content",
+        "output",
+        "status",
+        "error",
+        "message",
+        "annotations",
+        "url",
+        "start_index",
+        "end_index",
+        "usage",
+        "input_tokens",
+        "output_tokens",
+        "action",
+        "sources",
+        "citations",
+        "prompt",
+        "index",
+        "input",
+        "answer_text",
+        "data",
+        "choices",
+        "refusal",
+        "stop_reason",
+        "snapshot_id",
+        "id",
+        "validation_errors",
+        "cited",
+        "position",
+        "web_search_query",
+        "country",
     ]);
     let word = prop::sample::select(vec![
-        "message", "output_text", "url_citation", "web_search_call", "search", "refusal", "completed", "failed", "pause_turn", "text",
-        "web_search_tool_result", "end_turn", "ready", "https://a.example/#:~:text=%ff,-", "Ünïcödé 😀 text", "\u{0}", "",
+        "message",
+        "output_text",
+        "url_citation",
+        "web_search_call",
+        "search",
+        "refusal",
+        "completed",
+        "failed",
+        "pause_turn",
+        "text",
+        "web_search_tool_result",
+        "end_turn",
+        "ready",
+        "https://a.example/#:~:text=%ff,-",
+        "Ünïcödé 😀 text",
+        "\u{0}",
+        "",
     ]);
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -62,7 +106,12 @@ fn decode_everything(status: u16, bytes: &[u8]) {
                 let _ = side.error(&reply);
             }
             Protocol::Snapshot(side) => {
-                let _ = (side.decode_trigger(&reply), side.decode_progress(&reply), side.decode_list(&reply), side.error(&asks, &reply));
+                let _ = (
+                    side.decode_trigger(&reply),
+                    side.decode_progress(&reply),
+                    side.decode_list(&reply),
+                    side.error(&asks, &reply),
+                );
                 let _ = side.are_inputs_of(&asks, &reply);
                 if let Ok(Download::Rows { outcomes, .. }) = side.decode_download(&asks, &reply) {
                     assert_eq!(outcomes.len(), asks.len());
@@ -80,13 +129,17 @@ fn decode_everything(status: u16, bytes: &[u8]) {
 fn every_sample() -> Vec<String> {
     let root = format!("{}/tests/fixtures", env!("CARGO_MANIFEST_DIR"));
     let folders = ["openai", "anthropic", "brightdata"].map(|folder| std::fs::read_dir(format!("{root}/{folder}")).unwrap());
-    let samples: Vec<_> = folders.into_iter().flatten().map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    let samples: Vec<_> =
+        folders.into_iter().flatten().map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
     assert!(samples.len() >= 20);
     samples
 }
 
-/// The cells of the join: which text each ask got, and its charge.
-fn joined(asks: &[Ask], rows_sent: &[Value]) -> (Vec<(RunStatus, Option<String>, Option<String>)>, usize) {
+/// What a cell got: status, text, code of its error.
+type Got = (RunStatus, Option<String>, Option<String>);
+
+/// The cells of the join, and the number of foreign rows.
+fn joined(asks: &[Ask], rows_sent: &[Value]) -> (Vec<Got>, usize) {
     let (outcomes, received, foreign) = rows(provider("chatgpt").as_ref(), asks, &reply_json(200, &json!(rows_sent)));
     assert_eq!(received, rows_sent.len());
     let brief = |outcome: Outcome| (outcome.status, outcome.text, outcome.error.and_then(|error| error.context.code));

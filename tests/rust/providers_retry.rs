@@ -105,7 +105,11 @@ fn exact_waits() {
         (RateLimited, Some(u64::MAX), Free, 1, 0.0, None),
         (RateLimited, None, Paid, 1, f64::NAN, Some(2_000)),
     ] {
-        assert_eq!(wait(kind, retry_after, call, attempt, random), expected, "{kind:?} {retry_after:?} {call:?} {attempt} {random}");
+        assert_eq!(
+            wait(kind, retry_after, call, attempt, random),
+            expected,
+            "{kind:?} {retry_after:?} {call:?} {attempt} {random}"
+        );
     }
     let endless = RetrySettings { attempts: u32::MAX, ..settings.clone() };
     let decided = decide(&error(NotSent), Paid, 1_000, 0, &endless, 1.0);
@@ -145,5 +149,9 @@ fn the_budget_runs_out_and_fills_with_first_tries() {
     for _ in 0..1_000 {
         large.succeeded();
     }
-    assert_eq!((0..200).filter(|_| large.take(&lost)).count(), 50, "ten per cent of the plan, two for each, and never above the capacity");
+    assert_eq!(
+        (0..200).filter(|_| large.take(&lost)).count(),
+        50,
+        "ten per cent of the plan, two for each, and never above the capacity"
+    );
 }

@@ -40,7 +40,11 @@ fn the_rules_in_their_order() {
     for unknown in ["", "llama-3", "opera", "oops", "openai:", "brightdata:gpt-4.1", "mistral:large"] {
         let error = route(unknown).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Config, "{unknown}");
-        assert!(error.message.contains("chatgpt") && error.message.contains("gpt-4.1"), "names the known ones: {}", error.message);
+        assert!(
+            error.message.contains("chatgpt") && error.message.contains("gpt-4.1"),
+            "names the known ones: {}",
+            error.message
+        );
     }
 }
 
@@ -49,10 +53,15 @@ fn every_known_model_leads_to_a_provider_that_bears_its_name() {
     for model in known_models() {
         let provider = provider(&model);
         assert_eq!(provider.model(), model);
-        assert!(matches!((provider.name(), provider.protocol()), ("brightdata", Protocol::Snapshot(_)) | (_, Protocol::Direct(_))));
+        assert!(matches!(
+            (provider.name(), provider.protocol()),
+            ("brightdata", Protocol::Snapshot(_)) | (_, Protocol::Direct(_))
+        ));
         assert_eq!(provider.max_batch_size(), if provider.name() == "brightdata" { 20 } else { 1 });
     }
-    for (model, title, surface) in [("chatgpt", "BrightData", "chatgpt"), ("gpt-4.1", "OpenAI", "openai"), ("sonnet-4-5", "Anthropic", "anthropic")] {
+    for (model, title, surface) in
+        [("chatgpt", "BrightData", "chatgpt"), ("gpt-4.1", "OpenAI", "openai"), ("sonnet-4-5", "Anthropic", "anthropic")]
+    {
         let provider = provider(model);
         assert_eq!((provider.title(), provider.surface(), provider.model()), (title, surface, model));
     }
@@ -70,6 +79,10 @@ fn a_missing_key_names_its_variable() {
         assert_eq!((error.kind, error.context.field.as_deref()), (ErrorKind::Config, Some(variable)));
         assert!(error.message.contains(variable) && error.message.contains(model));
     }
+    let mut empty = settings();
+    empty.datasets.gemini_dataset_id = String::new();
+    let error = provider_for("gemini", &empty).unwrap_err();
+    assert_eq!((error.kind, error.context.field.as_deref()), (ErrorKind::Config, Some("GEMINI_DATASET_ID")));
     let error = structured_model("gpt-4.1-mini", &Settings::default()).unwrap_err();
     assert_eq!(error.context.field.as_deref(), Some("OPENAI_API_KEY"));
 }

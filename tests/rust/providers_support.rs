@@ -10,7 +10,7 @@ use overheard::providers::{Ask, DirectProvider, Download, Protocol, Provider, Sn
 use serde_json::Value;
 
 /// Settings with three made-up keys.
-pub fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     let mut settings = Settings::default();
     settings.openai.api_key = Secret::new("test-openai-key");
     settings.anthropic.api_key = Secret::new("test-anthropic-key");
@@ -19,12 +19,12 @@ pub fn settings() -> Settings {
 }
 
 /// The provider of a model, with [`settings`].
-pub fn provider(model: &str) -> Arc<dyn Provider> {
+pub(crate) fn provider(model: &str) -> Arc<dyn Provider> {
     provider_for(model, &settings()).unwrap()
 }
 
 /// Its direct side.
-pub fn direct(provider: &dyn Provider) -> &dyn DirectProvider {
+pub(crate) fn direct(provider: &dyn Provider) -> &dyn DirectProvider {
     match provider.protocol() {
         Protocol::Direct(direct) => direct,
         other => panic!("not direct: {other:?}"),
@@ -32,7 +32,7 @@ pub fn direct(provider: &dyn Provider) -> &dyn DirectProvider {
 }
 
 /// Its snapshot side.
-pub fn snapshot(provider: &dyn Provider) -> &dyn SnapshotProvider {
+pub(crate) fn snapshot(provider: &dyn Provider) -> &dyn SnapshotProvider {
     match provider.protocol() {
         Protocol::Snapshot(snapshot) => snapshot,
         other => panic!("no snapshots: {other:?}"),
@@ -40,22 +40,22 @@ pub fn snapshot(provider: &dyn Provider) -> &dyn SnapshotProvider {
 }
 
 /// A question without a location, with web search.
-pub fn ask(question: &str) -> Ask {
+pub(crate) fn ask(question: &str) -> Ask {
     Ask { key: "q1|model|anywhere|1".into(), question: question.into(), location: None, web_search: true }
 }
 
 /// A question from a country.
-pub fn ask_from(question: &str, country: &str) -> Ask {
+pub(crate) fn ask_from(question: &str, country: &str) -> Ask {
     Ask { location: Some(Arc::new(Location { country: country.into(), ..Location::default() })), ..ask(question) }
 }
 
 /// A reply without headers.
-pub fn reply(status: u16, body: impl AsRef<[u8]>) -> HttpResponse {
+pub(crate) fn reply(status: u16, body: impl AsRef<[u8]>) -> HttpResponse {
     HttpResponse { status, headers: HeaderMap::new(), body: body.as_ref().to_vec().into() }
 }
 
 /// A reply with headers.
-pub fn reply_with(status: u16, headers: &[(&'static str, &str)], body: impl AsRef<[u8]>) -> HttpResponse {
+pub(crate) fn reply_with(status: u16, headers: &[(&'static str, &str)], body: impl AsRef<[u8]>) -> HttpResponse {
     let mut reply = reply(status, body);
     for (name, value) in headers {
         reply.headers.insert(*name, value.parse().unwrap());
@@ -64,7 +64,7 @@ pub fn reply_with(status: u16, headers: &[(&'static str, &str)], body: impl AsRe
 }
 
 /// A reply of a JSON value; text values are sent as they are, as Bright Data does.
-pub fn reply_json(status: u16, body: &Value) -> HttpResponse {
+pub(crate) fn reply_json(status: u16, body: &Value) -> HttpResponse {
     match body {
         Value::String(text) => reply(status, text),
         other => reply(status, other.to_string()),
@@ -72,22 +72,22 @@ pub fn reply_json(status: u16, body: &Value) -> HttpResponse {
 }
 
 /// A sample file as text.
-pub fn sample_text(path: &str) -> String {
+pub(crate) fn sample_text(path: &str) -> String {
     std::fs::read_to_string(format!("{}/tests/fixtures/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 
 /// A sample file as JSON.
-pub fn sample(path: &str) -> Value {
+pub(crate) fn sample(path: &str) -> Value {
     serde_json::from_str(&sample_text(path)).unwrap()
 }
 
 /// The body of a request as JSON.
-pub fn body(request: &HttpRequest) -> Value {
+pub(crate) fn body(request: &HttpRequest) -> Value {
     serde_json::from_slice(&request.body).unwrap()
 }
 
 /// Decodes one direct reply to its end.
-pub fn decode(provider: &dyn Provider, ask: &Ask, reply: &HttpResponse) -> Outcome {
+pub(crate) fn decode(provider: &dyn Provider, ask: &Ask, reply: &HttpResponse) -> Outcome {
     match direct(provider).decode(ask, std::slice::from_ref(reply)).unwrap() {
         Turn::Done(outcome) => *outcome,
         Turn::Continue(request) => panic!("continues: {request:?}"),
@@ -95,7 +95,7 @@ pub fn decode(provider: &dyn Provider, ask: &Ask, reply: &HttpResponse) -> Outco
 }
 
 /// Decodes a download that has rows: outcomes, rows received, foreign rows.
-pub fn rows(provider: &dyn Provider, asks: &[Ask], reply: &HttpResponse) -> (Vec<Outcome>, usize, usize) {
+pub(crate) fn rows(provider: &dyn Provider, asks: &[Ask], reply: &HttpResponse) -> (Vec<Outcome>, usize, usize) {
     match snapshot(provider).decode_download(asks, reply).unwrap() {
         Download::Rows { outcomes, received, foreign } => (outcomes, received, foreign),
         other => panic!("no rows: {other:?}"),
@@ -103,20 +103,20 @@ pub fn rows(provider: &dyn Provider, asks: &[Ask], reply: &HttpResponse) -> (Vec
 }
 
 /// The outcome of one question from a download of these rows.
-pub fn row(model: &str, question: &str, rows_sent: &Value) -> Outcome {
+pub(crate) fn row(model: &str, question: &str, rows_sent: &Value) -> Outcome {
     let provider = provider(model);
     let (mut outcomes, _, _) = rows(provider.as_ref(), &[ask(question)], &reply_json(200, rows_sent));
     outcomes.remove(0)
 }
 
 /// The text between two character offsets.
-pub fn span(text: &str, start: Option<u32>, end: Option<u32>) -> String {
+pub(crate) fn span(text: &str, start: Option<u32>, end: Option<u32>) -> String {
     let (start, end) = (start.unwrap() as usize, end.unwrap() as usize);
     text.chars().skip(start).take(end - start).collect()
 }
 
 /// A charge computed the plain way: tokens times dollars per million, plus searches; micro-dollars, rounded half up.
-pub fn charged(price: &Price, plain: i64, cached: i64, written: i64, output: i64, searches: i64) -> i64 {
+pub(crate) fn charged(price: &Price, plain: i64, cached: i64, written: i64, output: i64, searches: i64) -> i64 {
     let per_million = plain * price.input.unwrap()
         + cached * price.cached_input.unwrap_or(0)
         + written * price.cache_write.unwrap_or(0)
