@@ -216,9 +216,11 @@ impl Settings {
     /// # Errors
     /// [`crate::ErrorKind::Config`] with the variable to mend.
     pub fn check(&self) -> Result<()> {
-        for (variable, account) in
-            [("OPENAI_BASE_URL", &self.openai), ("ANTHROPIC_BASE_URL", &self.anthropic), ("BRIGHTDATA_BASE_URL", &self.brightdata)]
-        {
+        for (variable, account) in [
+            ("OPENAI_BASE_URL", &self.openai),
+            ("ANTHROPIC_BASE_URL", &self.anthropic),
+            ("BRIGHTDATA_BASE_URL", &self.brightdata),
+        ] {
             check_base_url(variable, &account.base_url)?;
             if account.max_in_flight == 0 || account.max_triggers == 0 {
                 return Err(Error::config("max_in_flight", "max_in_flight and max_triggers must be at least 1"));

@@ -231,8 +231,9 @@ impl Drop for Withdraw<'_> {
 
 /// Escapes control and bidirectional formatting characters.
 fn one_line(text: &str) -> String {
-    let unsafe_character =
-        |character: char| character.is_control() || matches!(character, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}');
+    let unsafe_character = |character: char| {
+        character.is_control() || matches!(character, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+    };
     if !text.contains(unsafe_character) {
         return text.to_owned();
     }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::domain::{Batch, ExistingKey, Extraction, ModelRun, MicroUsd, QuestionRun, RunStatus};
+use crate::domain::{Batch, ExistingKey, Extraction, MicroUsd, ModelRun, QuestionRun, RunStatus};
 use crate::error::{Error, Result};
 use crate::host::{Host, HostCall, HostReply};
 use crate::http::BoxFuture;
@@ -130,7 +130,12 @@ impl MemoryStore {
     #[must_use]
     pub fn extractions(&self, batch_id: &str) -> Vec<Arc<Extraction>> {
         self.with(|tables| {
-            tables.extractions.iter().filter(|((batch, _), _)| batch == batch_id).map(|(_, extraction)| extraction.clone()).collect()
+            tables
+                .extractions
+                .iter()
+                .filter(|((batch, _), _)| batch == batch_id)
+                .map(|(_, extraction)| extraction.clone())
+                .collect()
         })
     }
 
@@ -227,7 +232,8 @@ fn existing_key(key: &str, run: &QuestionRun, extraction: Option<&Extraction>) -
         key: key.to_owned(),
         status: run.outcome.status,
         extracted: stored.is_some(),
-        cost_micro_usd: charged(run.outcome.cost_micro_usd) + extraction.map_or(0, |extraction| charged(extraction.cost_micro_usd)),
+        cost_micro_usd: charged(run.outcome.cost_micro_usd)
+            + extraction.map_or(0, |extraction| charged(extraction.cost_micro_usd)),
         maybe_charged_micro_usd: run.outcome.maybe_charged_micro_usd.0
             + extraction.map_or(0, |extraction| extraction.maybe_charged_micro_usd.0),
         citations: stored.map_or(0, |extraction| extraction.citations.len() as u32),

@@ -44,9 +44,13 @@ _live: weakref.WeakSet[_Driver] = weakref.WeakSet()
 
 
 def _at_exit() -> None:
-    for driver in list(_live):
-        driver.hush()
-    _core._shutdown(EXIT_GRACE)
+    try:
+        for driver in list(_live):
+            driver.hush()
+    except RuntimeError:
+        pass  # a daemon thread starts sessions meanwhile
+    finally:
+        _core._shutdown(EXIT_GRACE)
 
 
 # At import: a user's hooks are registered later, run earlier, and still find a working core.
@@ -233,14 +237,25 @@ class _Driver:
         except GeneratorExit:
             raise
         except BaseException as raised:
-            if isinstance(raised, asyncio.CancelledError) and call not in self._open:
-                raise  # we cancelled it
+            if isinstance(raised, asyncio.CancelledError) and await self._is_withdrawn(call):
+                raise  # we cancelled it, or the whole loop ends
             error = raised
         self._open.discard(call)
         if isinstance(error, KeyboardInterrupt | SystemExit):
             self._interrupt(error)
         elif error is not None:
             self._fail(call, name, error)
+
+    async def _is_withdrawn(self, call: int) -> bool:
+        """Whether a callback was cancelled from outside.
+
+        `asyncio.run` cancels all tasks of a loop that ends, and a callback may learn of it before its session.
+        """
+        for _ in range(3):
+            if call not in self._open:
+                return True
+            await asyncio.sleep(0)
+        return call not in self._open
 
     async def _invoke(self, name: str, arguments: tuple[Any, ...]) -> tuple[BaseException | None, Any]:
         handler = self._handlers.get(name)
@@ -267,6 +282,7 @@ class _Driver:
             error.__cause__ = cancelled
         text = describe(error)
         logger.error("callback %s raised %s: %s", name, type(error).__name__, text)
+        logger.debug("callback %s raised here:", name, exc_info=error)
         self._errors[call] = (name, error)
         # A provider's own RateLimitError keeps its meaning; a store's exception is never one of ours.
         fields = to_fields(error) if name == "ask" and isinstance(error, OverheardError) else None

@@ -425,7 +425,10 @@ class Pipeline:
             _at_work.difference_update(held)
         data = json.loads(result) if isinstance(result, str) else dict(result)
         summary = Summary.from_dict(data, simulated=self.settings.simulated)
-        return summary if quiet else await self._finished(batch, summary)
+        if not quiet:
+            summary = await self._finished(batch, summary)
+        await self._note(summary)
+        return summary
 
     async def _finished(self, before: Batch, summary: Summary) -> Summary:
         """Ends the batch when every cell of every model run is terminal; another process may still run one."""
@@ -433,12 +436,16 @@ class Pipeline:
         status = BatchStatus.of(batch, alive=batch.batch_id in _at_work)
         if batch.finished_at_ms is None and batch.all_terminal and not summary.interrupted:
             await call(self.store.save_batch, replace(batch, finished_at_ms=now_ms(), model_runs=()))
-        summary = replace(summary, status=status.status)
-        if hasattr(self.store, "save_fact"):
-            # What the summary said, so that `verify` can hold the rows against it.
-            said = {"total_cost_micro_usd": summary.total_cost_micro_usd, "status": summary.status}
-            await call(self.store.save_fact, f"summary:{batch.batch_id}", json.dumps(said))
-        return summary
+        return replace(summary, status=status.status)
+
+    async def _note(self, summary: Summary) -> None:
+        """Keeps what the summary said, so that `verify` can hold the rows against it."""
+        if not (hasattr(self.store, "load_fact") and hasattr(self.store, "save_fact")):
+            return
+        name = f"summary:{summary.batch_id}"
+        said = json.dumps({"total_cost_micro_usd": summary.total_cost_micro_usd, "status": summary.status})
+        if await call(self.store.load_fact, name) != said:
+            await call(self.store.save_fact, name, said)
 
     def _journal(self) -> str:
         if self.settings.journal:

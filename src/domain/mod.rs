@@ -15,5 +15,5 @@ pub use extraction::{
 };
 pub use money::{MicroUsd, Price, Priced};
 pub use org::{Org, Question};
-pub use structured::StructuredRequest;
 pub use run::{Citation, ExistingKey, Outcome, QuestionRun, RunStatus, Usage};
+pub use structured::StructuredRequest;

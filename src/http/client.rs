@@ -41,7 +41,8 @@ impl ReqwestService {
     }
 
     async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse> {
-        let url = reqwest::Url::parse(&request.url).map_err(|_| Error::config("base_url", "the request's URL cannot be parsed"))?;
+        let url =
+            reqwest::Url::parse(&request.url).map_err(|_| Error::config("base_url", "the request's URL cannot be parsed"))?;
         let client = if request.fresh_connection { &self.fresh } else { &self.pooled };
         let mut outgoing = reqwest::Request::new(request.method, url);
         *outgoing.headers_mut() = request.headers;
@@ -107,7 +108,9 @@ impl HttpService for ReqwestService {
         Box::pin(async move {
             match tokio::time::timeout(timeout, self.exchange(request)).await {
                 Ok(reply) => reply,
-                Err(_) => Err(Error::new(ErrorKind::OutcomeUnknown, format!("no complete reply within {:.0} s", timeout.as_secs_f64()))),
+                Err(_) => {
+                    Err(Error::new(ErrorKind::OutcomeUnknown, format!("no complete reply within {:.0} s", timeout.as_secs_f64())))
+                }
             }
         })
     }

@@ -48,7 +48,9 @@ pub fn is_resend(error: &Error) -> bool {
 #[must_use]
 pub fn maybe_charged(error: &Error) -> bool {
     match error.kind {
-        ErrorKind::OutcomeUnknown | ErrorKind::Undecodable | ErrorKind::Semantic | ErrorKind::Protocol | ErrorKind::TooLarge => true,
+        ErrorKind::OutcomeUnknown | ErrorKind::Undecodable | ErrorKind::Semantic | ErrorKind::Protocol | ErrorKind::TooLarge => {
+            true
+        }
         ErrorKind::Overloaded => !matches!(error.context.status_code, Some(429 | 503 | 529)),
         _ => false,
     }
@@ -89,7 +91,11 @@ fn attempts(error: &Error, call: CallKind, resends_used: u32, settings: &RetrySe
         // A 5xx of a trigger may hide a started job: it is looked for at the provider, not bought again.
         (ErrorKind::NotSent | ErrorKind::RateLimited, CallKind::Trigger) => paid,
         (ErrorKind::NotSent | ErrorKind::RateLimited | ErrorKind::Overloaded | ErrorKind::OutcomeUnknown, CallKind::Free) => free,
-        (ErrorKind::OutcomeUnknown | ErrorKind::Undecodable | ErrorKind::Semantic, CallKind::Paid) if resends_used < MAX_RESENDS => paid,
+        (ErrorKind::OutcomeUnknown | ErrorKind::Undecodable | ErrorKind::Semantic, CallKind::Paid)
+            if resends_used < MAX_RESENDS =>
+        {
+            paid
+        }
         (ErrorKind::Undecodable | ErrorKind::Semantic | ErrorKind::Protocol, CallKind::Free) => free.min(UNUSABLE_ATTEMPTS),
         (ErrorKind::InvalidRequest, CallKind::Paid) if insisted => paid,
         (ErrorKind::InvalidRequest, CallKind::Free) if insisted => free,

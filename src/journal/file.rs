@@ -133,7 +133,10 @@ fn decode(bytes: &[u8], path: &Path) -> Result<Vec<Record>> {
     if let Some(Record::Header { version, .. }) = records.first()
         && *version > VERSION
     {
-        let message = format!("the journal {} was written by a newer overheard (format {version}, this one reads {VERSION})", path.display());
+        let message = format!(
+            "the journal {} was written by a newer overheard (format {version}, this one reads {VERSION})",
+            path.display()
+        );
         return Err(Error::new(ErrorKind::Journal, message));
     }
     Ok(records)

@@ -131,8 +131,10 @@ impl Journal {
                 open.apply(record);
             }
         }
-        let recovered =
-            Recovered { submissions: open.submissions.values().cloned().collect(), replies: open.replies.values().cloned().collect() };
+        let recovered = Recovered {
+            submissions: open.submissions.values().cloned().collect(),
+            replies: open.replies.values().cloned().collect(),
+        };
         let records = std::iter::once(Record::Header { version: VERSION, batch_id: batch_id.to_owned() }).chain(open.records());
         let file = file::create(folder, records)?;
         // Only now is everything durable in our own file.

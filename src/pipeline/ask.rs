@@ -23,7 +23,8 @@ pub(super) async fn ask(context: Context, spec: AskSpec, host: Host) -> Result<V
     let count = spec.questions.len();
     let budget = Budget::new(None, MicroUsd::ZERO);
     let stop = CancellationToken::new();
-    let session = Session::new(context, spec.settings, host, stop, budget, Journal::none(), Totals::default(), String::new(), count as u64);
+    let session =
+        Session::new(context, spec.settings, host, stop, budget, Journal::none(), Totals::default(), String::new(), count as u64);
     let session = Arc::new(session);
     let account = resolve::account(&session, provider.as_ref(), &spec.custom_providers);
     let location = Arc::new(spec.location.unwrap_or_default());

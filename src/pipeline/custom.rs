@@ -117,7 +117,8 @@ async fn ask(session: &Session, pair: &Pair, jobs: &[Job]) -> Vec<Result<Outcome
     let started_at_ms = session.context.clock.now_ms();
     let mut attempt = 0;
     loop {
-        let open: Vec<usize> = settled.iter().enumerate().filter(|(_, outcome)| outcome.is_none()).map(|(position, _)| position).collect();
+        let open: Vec<usize> =
+            settled.iter().enumerate().filter(|(_, outcome)| outcome.is_none()).map(|(position, _)| position).collect();
         if open.is_empty() {
             break;
         }
@@ -149,7 +150,9 @@ async fn ask(session: &Session, pair: &Pair, jobs: &[Job]) -> Vec<Result<Outcome
             }
         }
         if let Some(wait) = wait {
-            session.host.log(Level::Warning, format!("{} attempt {attempt} failed, next in {:.1} s", pair.label(), wait.as_secs_f64()));
+            session
+                .host
+                .log(Level::Warning, format!("{} attempt {attempt} failed, next in {:.1} s", pair.label(), wait.as_secs_f64()));
             tokio::time::sleep(wait).await;
         }
     }
@@ -160,7 +163,7 @@ async fn ask(session: &Session, pair: &Pair, jobs: &[Job]) -> Vec<Result<Outcome
 async fn once(session: &Session, pair: &Pair, asks: &[Ask]) -> Vec<Result<Outcome>> {
     let provider = pair.provider.as_ref();
     let worst: MicroUsd = asks.iter().map(|ask| provider.worst_case(ask)).sum();
-    let reservation = match session.budget.reserve(worst) {
+    let reservation = match session.budget.reserve(worst).await {
         Ok(reservation) => reservation,
         Err(error) => return asks.iter().map(|_| Err(error.clone())).collect(),
     };
@@ -168,7 +171,12 @@ async fn once(session: &Session, pair: &Pair, asks: &[Ask]) -> Vec<Result<Outcom
     let outcomes = match session.host.call(call).await {
         Ok(HostReply::Outcomes(outcomes)) if outcomes.len() == asks.len() => outcomes,
         Ok(HostReply::Outcomes(outcomes)) => {
-            let words = format!("Batch returned {} responses but expected {}: {}.ask must return one outcome per request, in order", outcomes.len(), asks.len(), provider.name());
+            let words = format!(
+                "Batch returned {} responses but expected {}: {}.ask must return one outcome per request, in order",
+                outcomes.len(),
+                asks.len(),
+                provider.name()
+            );
             let error = Error::new(ErrorKind::InvalidRequest, words);
             return asks.iter().map(|ask| Ok(Outcome::failed(with_context(error.clone(), provider, ask)))).collect();
         }

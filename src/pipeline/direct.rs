@@ -52,7 +52,7 @@ async fn ask(session: &Session, pair: &Pair, ask: &Ask) -> Result<Outcome> {
     if let Err(error) = provider.check(ask) {
         return Ok(Outcome::failed(error));
     }
-    let reservation = session.budget.reserve(provider.worst_case(ask))?;
+    let reservation = session.budget.reserve(provider.worst_case(ask)).await?;
     let (outcome, facts) = converse(session, pair, direct, ask).await;
     let maybe_charged = provider.expected(ask).times(facts.lost.into());
     match outcome {

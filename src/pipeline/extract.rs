@@ -8,9 +8,7 @@ use tokio::task::JoinSet;
 
 use super::session::{Account, Rules, Session};
 use crate::config::ExtractionMode;
-use crate::domain::{
-    Dropped, EXTRACTOR_VERSION, Extraction, ExtractionMethod, MicroUsd, QuestionRun, StructuredRequest, Usage,
-};
+use crate::domain::{Dropped, EXTRACTOR_VERSION, Extraction, ExtractionMethod, MicroUsd, QuestionRun, StructuredRequest, Usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extract::{Extractor, Verdict};
 use crate::http::HttpResponse;
@@ -93,7 +91,8 @@ pub(super) async fn run(
                     }
                     while tasks.try_join_next().is_some() {}
                     let slot = slots.clone().acquire_owned().await.ok();
-                    let (session, calls, extractor, results) = (session.clone(), calls.clone(), extractor.clone(), results.clone());
+                    let (session, calls, extractor, results) =
+                        (session.clone(), calls.clone(), extractor.clone(), results.clone());
                     tasks.spawn(async move {
                         if let Some(extraction) = by_model(&session, &calls, &extractor, &run).await {
                             let _ = results.send(Arc::new(extraction)).await; // a failed saver reports itself
@@ -128,7 +127,8 @@ async fn by_model(session: &Session, calls: &ModelCalls, extractor: &Extractor, 
             return (Ok(None), Bill::default());
         }
         let request = extractor.evaluation_request(text, &nonce);
-        let (verdict, bill) = structured(session, calls, &run.key.to_string(), request, |json| extractor.parse_evaluation(text, json)).await;
+        let (verdict, bill) =
+            structured(session, calls, &run.key.to_string(), request, |json| extractor.parse_evaluation(text, json)).await;
         (verdict.map(Some), bill)
     };
     let ((competitors, first_bill), (verdict, second_bill)) = tokio::join!(competitors, verdict);
@@ -168,7 +168,9 @@ async fn by_model(session: &Session, calls: &ModelCalls, extractor: &Extractor, 
             }
             extraction.error = Some(Error::new(ErrorKind::Budget, "max_cost was reached between the calls of this extraction"));
         }
-        Err(error) if error.kind.stops_provider() && bill.cost == MicroUsd::ZERO && bill.maybe_charged == MicroUsd::ZERO => return None,
+        Err(error) if error.kind.stops_provider() && bill.cost == MicroUsd::ZERO && bill.maybe_charged == MicroUsd::ZERO => {
+            return None;
+        }
         Err(error) => {
             extraction.error = Some(error.with(|context| context.cell = Some(run.key.to_string())));
         }
@@ -188,7 +190,7 @@ pub(super) async fn structured<T>(
     let mut request = request;
     let mut ask = 1;
     loop {
-        let reservation = match session.budget.reserve(calls.model.worst_case(&request)) {
+        let reservation = match session.budget.reserve(calls.model.worst_case(&request)).await {
             Ok(reservation) => reservation,
             Err(error) => return (Err(error), bill),
         };
@@ -223,7 +225,11 @@ pub(super) async fn structured<T>(
             return (Err(error.with(|context| context.attempts = ask)), bill);
         }
         ask += 1;
-        session.host.log(crate::host::Level::Debug, format!("{what}: {} broke the schema, asked again: {}", calls.model.model(), error.message));
-        request.system = format!("{}\n\nYour last reply was refused: {}. Reply with JSON of the schema only.", request.system, error.message);
+        session.host.log(
+            crate::host::Level::Debug,
+            format!("{what}: {} broke the schema, asked again: {}", calls.model.model(), error.message),
+        );
+        request.system =
+            format!("{}\n\nYour last reply was refused: {}. Reply with JSON of the schema only.", request.system, error.message);
     }
 }

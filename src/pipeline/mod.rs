@@ -58,7 +58,13 @@ pub async fn run(context: Context, spec: RunSpec, host: Host, stop: Cancellation
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_with_store(context: Context, spec: RunSpec, host: Host, store: Arc<dyn Store>, stop: CancellationToken) -> Result<Summary> {
+pub async fn run_with_store(
+    context: Context,
+    spec: RunSpec,
+    host: Host,
+    store: Arc<dyn Store>,
+    stop: CancellationToken,
+) -> Result<Summary> {
     run::run(context, spec, host, store, stop).await
 }
 

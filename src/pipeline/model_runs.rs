@@ -1,7 +1,7 @@
 //! The model runs of a run: begun with a lease, renewed with their progress, ended with their status.
 
-use std::sync::{Mutex, PoisonError};
 use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -103,7 +103,11 @@ impl ModelRuns {
                     (_, ModelRunStatus::Completed) => None,
                     (Some(error), _) => Some(error.message),
                     (None, ModelRunStatus::Failed) => Some(format!("none of {} questions was answered", counts.total)),
-                    (None, _) => Some(format!("{} of {} questions are open; resume continues", counts.total - counts.terminal, counts.total)),
+                    (None, _) => Some(format!(
+                        "{} of {} questions are open; resume continues",
+                        counts.total - counts.terminal,
+                        counts.total
+                    )),
                 };
                 row
             })

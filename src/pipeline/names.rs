@@ -9,7 +9,12 @@ use crate::host::Level;
 use crate::store::Store;
 
 /// The variations, and what they cost this time (charged, maybe charged).
-pub(super) async fn variations(session: &Session, store: &dyn Store, org: &Org, calls: Option<&ModelCalls>) -> (Vec<String>, i64, i64) {
+pub(super) async fn variations(
+    session: &Session,
+    store: &dyn Store,
+    org: &Org,
+    calls: Option<&ModelCalls>,
+) -> (Vec<String>, i64, i64) {
     let Some(calls) = calls else { return (deterministic_names(org), 0, 0) };
     let fact = format!("names:{}:{}", calls.model.model(), fingerprint(org));
     let cached = store.load_fact(fact.clone()).await.ok().flatten();

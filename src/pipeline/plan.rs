@@ -29,7 +29,10 @@ impl Matrix {
         let locations: &[Location] = if spec.locations.is_empty() { &anywhere } else { &spec.locations };
         let locations: Vec<_> = locations.iter().cloned().map(Arc::new).collect();
         if questions.is_empty() || models.is_empty() || spec.repeats == 0 {
-            return Err(Error::config("questions", "the plan is empty: it needs at least one question, one model and one repeat"));
+            return Err(Error::config(
+                "questions",
+                "the plan is empty: it needs at least one question, one model and one repeat",
+            ));
         }
         if let Some(question) = questions.iter().find(|question| question.text.trim().is_empty()) {
             return Err(Error::config("questions", format!("question {} is empty", question.id)));

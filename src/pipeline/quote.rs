@@ -33,8 +33,14 @@ pub(super) fn quote(spec: &RunSpec) -> Result<Quote> {
     Ok(quote)
 }
 
-fn pair_line(spec: &RunSpec, matrix: &Matrix, provider: &dyn providers::Provider, location: &std::sync::Arc<Location>) -> QuoteLine {
-    let mut line = QuoteLine { what: format!("{} {location}", provider.model()), provider: provider.name().into(), ..QuoteLine::default() };
+fn pair_line(
+    spec: &RunSpec,
+    matrix: &Matrix,
+    provider: &dyn providers::Provider,
+    location: &std::sync::Arc<Location>,
+) -> QuoteLine {
+    let mut line =
+        QuoteLine { what: format!("{} {location}", provider.model()), provider: provider.name().into(), ..QuoteLine::default() };
     let (mut expected, mut worst) = (MicroUsd::ZERO, MicroUsd::ZERO);
     for question in &matrix.questions {
         let ask = Ask {

@@ -34,7 +34,13 @@ const PAGE: usize = 2_000;
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
 /// Runs the batch against `store`.
-pub(super) async fn run(context: Context, spec: RunSpec, host: Host, store: Arc<dyn Store>, stop: CancellationToken) -> Result<Summary> {
+pub(super) async fn run(
+    context: Context,
+    spec: RunSpec,
+    host: Host,
+    store: Arc<dyn Store>,
+    stop: CancellationToken,
+) -> Result<Summary> {
     spec.settings.check()?;
     let spec = Arc::new(spec);
     let matrix = Arc::new(Matrix::new(&spec)?);
@@ -50,7 +56,10 @@ pub(super) async fn run(context: Context, spec: RunSpec, host: Host, store: Arc<
     plan_totals(&totals, &spec, &matrix);
     let existing = Existing::read(store.as_ref(), &spec, &matrix, &totals).await?;
     if existing.done_count > 0 {
-        host.log(Level::Info, format!("Resuming batch {}: {} questions skipped (already run)", spec.batch_id, existing.done_count));
+        host.log(
+            Level::Info,
+            format!("Resuming batch {}: {} questions skipped (already run)", spec.batch_id, existing.done_count),
+        );
     }
     let spent = MicroUsd(existing.cost).plus(MicroUsd(spec.overhead_micro_usd));
     let budget = Budget::new(spec.max_cost_micro_usd.map(MicroUsd), spent);
@@ -117,7 +126,17 @@ impl Run {
         let extraction = self.extraction(answered);
         let heartbeat = self.heartbeat(model_runs);
         // `execution` and `backlog` end on their own; the savers end when their queues do. The first failure ends all.
-        let work = async { tokio::try_join!(async { execution.await; Ok(()) }, saver, backlog, extraction) };
+        let work = async {
+            tokio::try_join!(
+                async {
+                    execution.await;
+                    Ok(())
+                },
+                saver,
+                backlog,
+                extraction
+            )
+        };
         tokio::select! {
             done = work => done.map(|((), (), (), overhead)| overhead),
             failed = heartbeat => Err(failed),
@@ -266,7 +285,8 @@ impl Run {
             if nothing_to_do {
                 return 0; // a start of a finished batch makes no call
             }
-            let (names, cost, maybe) = names::variations(session, self.store.as_ref(), &self.spec.org, self.calls.as_deref()).await;
+            let (names, cost, maybe) =
+                names::variations(session, self.store.as_ref(), &self.spec.org, self.calls.as_deref()).await;
             session.totals.overhead(cost, maybe);
             let extractor = Arc::new(Extractor::new(&self.spec.org, &names));
             extract::run(session.clone(), self.spec.extraction, self.calls.clone(), extractor, answered, results).await;

@@ -76,7 +76,11 @@ pub(super) async fn question_runs(
 }
 
 /// Saves extractions until the queue ends.
-pub(super) async fn extractions(session: Arc<Session>, store: Arc<dyn Store>, mut queue: mpsc::Receiver<Arc<Extraction>>) -> Result<()> {
+pub(super) async fn extractions(
+    session: Arc<Session>,
+    store: Arc<dyn Store>,
+    mut queue: mpsc::Receiver<Arc<Extraction>>,
+) -> Result<()> {
     let mut group = Vec::new();
     while queue.recv_many(&mut group, session.settings.group_commit).await > 0 {
         let extractions: Vec<Arc<Extraction>> = std::mem::take(&mut group);
@@ -92,7 +96,11 @@ pub(super) async fn extractions(session: Arc<Session>, store: Arc<dyn Store>, mu
 }
 
 /// Calls the store until it takes the rows. A callback that raised is named in the log each time.
-pub(super) async fn hand_over<'a>(session: &Session, name: &str, mut save: impl FnMut() -> BoxFuture<'a, Result<()>>) -> Result<()> {
+pub(super) async fn hand_over<'a>(
+    session: &Session,
+    name: &str,
+    mut save: impl FnMut() -> BoxFuture<'a, Result<()>>,
+) -> Result<()> {
     let mut wait = FIRST_WAIT;
     let mut attempt = 1;
     loop {
@@ -102,10 +110,15 @@ pub(super) async fn hand_over<'a>(session: &Session, name: &str, mut save: impl 
         };
         if attempt == TRIES || error.kind == ErrorKind::Cancelled {
             let message = format!("{name} failed {attempt} times; the last time: {}", error.message);
-            session.host.log(Level::Error, format!("{message}. Nothing is lost: what was paid waits in the journal for the next start"));
+            session
+                .host
+                .log(Level::Error, format!("{message}. Nothing is lost: what was paid waits in the journal for the next start"));
             return Err(error);
         }
-        session.host.log(Level::Warning, format!("{name} failed (attempt {attempt} of {TRIES}), next in {} ms: {}", wait.as_millis(), error.message));
+        session.host.log(
+            Level::Warning,
+            format!("{name} failed (attempt {attempt} of {TRIES}), next in {} ms: {}", wait.as_millis(), error.message),
+        );
         tokio::time::sleep(wait).await;
         wait *= 2;
         attempt += 1;

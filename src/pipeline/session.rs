@@ -223,7 +223,13 @@ impl Session {
             resends += u32::from(retry::is_resend(&error));
             self.host.log(
                 Level::Warning,
-                format!("{} attempt {} failed, next in {:.1} s: {}", account.name, facts.attempts, after.as_secs_f64(), error.message),
+                format!(
+                    "{} attempt {} failed, next in {:.1} s: {}",
+                    account.name,
+                    facts.attempts,
+                    after.as_secs_f64(),
+                    error.message
+                ),
             );
             tokio::select! {
                 () = tokio::time::sleep(after) => {}

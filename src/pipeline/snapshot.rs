@@ -167,7 +167,7 @@ impl Work {
         let session = &self.session;
         let asks: Vec<Ask> = jobs.iter().map(|job| job.ask.clone()).collect();
         let worst: MicroUsd = asks.iter().map(|ask| self.pair.provider.worst_case(ask)).sum();
-        let reservation = session.budget.reserve(worst).map_err(Triggered::Open)?;
+        let reservation = session.budget.reserve(worst).await.map_err(Triggered::Open)?;
         let protocol = self.protocol().map_err(Triggered::Open)?;
         let request = protocol.trigger(&asks).map_err(Triggered::Refused)?;
         session.journal.intent(submission.clone()).await.map_err(|error| self.journal_failed(error))?;
@@ -255,10 +255,8 @@ impl Work {
 
     /// A terminal outcome without a submission behind it.
     async fn settle(&self, job: Job, outcome: Outcome) {
-        let outcome = Outcome {
-            error: outcome.error.map(|error| with_context(error, self.pair.provider.as_ref(), &job.ask)),
-            ..outcome
-        };
+        let outcome =
+            Outcome { error: outcome.error.map(|error| with_context(error, self.pair.provider.as_ref(), &job.ask)), ..outcome };
         self.send(Done { job, outcome: Ok(outcome), ticket: None }).await;
     }
 
@@ -286,7 +284,12 @@ enum Triggered {
 fn unknown_outcome(error: &Error) -> bool {
     matches!(
         error.kind,
-        ErrorKind::OutcomeUnknown | ErrorKind::Overloaded | ErrorKind::Undecodable | ErrorKind::Protocol | ErrorKind::TooLarge | ErrorKind::Semantic
+        ErrorKind::OutcomeUnknown
+            | ErrorKind::Overloaded
+            | ErrorKind::Undecodable
+            | ErrorKind::Protocol
+            | ErrorKind::TooLarge
+            | ErrorKind::Semantic
     )
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Must not look into the answer's meaning: a refusal is what the provider marks as one.
 
+use std::borrow::Cow;
+
 use crate::domain::{Outcome, RunStatus};
 use crate::error::{Error, ErrorKind};
 
@@ -44,12 +46,12 @@ pub(super) fn empty_answer(caller: &Caller<'_>, message: &str) -> Error {
 
 /// A key under which two spellings of one page are equal: without fragment and without the tracking parameters the engines
 /// add (`utm_*`). For joining lists of one reply only; the stored URL stays as sent.
-pub(super) fn same_page(url: &str) -> String {
+pub(super) fn same_page(url: &str) -> Cow<'_, str> {
     let url = url.split('#').next().unwrap_or(url);
-    let Some((page, query)) = url.split_once('?') else { return url.trim_end_matches('/').to_owned() };
+    let Some((page, query)) = url.split_once('?') else { return Cow::Borrowed(url.trim_end_matches('/')) };
     let kept: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("utm_")).collect();
     let page = page.trim_end_matches('/');
-    if kept.is_empty() { page.to_owned() } else { format!("{page}?{}", kept.join("&")) }
+    if kept.is_empty() { Cow::Borrowed(page) } else { Cow::Owned(format!("{page}?{}", kept.join("&"))) }
 }
 
 #[cfg(test)]

@@ -81,6 +81,7 @@ pub fn provider_for(model: &str, settings: &Settings) -> Result<Arc<dyn Provider
     let scraped = |engine: &'static Engine| -> Result<Arc<dyn Provider>> {
         let price = price_of(&format!("brightdata/{}", engine.surface), settings)?;
         need_key(brightdata::KEY_VARIABLE, model, &settings.brightdata.api_key)?;
+        engine.check_dataset(&settings.datasets)?;
         Ok(Arc::new(BrightData::new(model, engine, price, settings)))
     };
     match route(model)? {

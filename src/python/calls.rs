@@ -7,7 +7,6 @@ use pyo3::types::{PyList, PyString, PyTuple};
 use super::convert::to_python;
 use super::records::{FromRecord, PyAsk, PyExtraction, PyOutcome, PyQuestionRun, Record};
 use crate::domain::{ExistingKey, Outcome, QuestionRun};
-use crate::error::{Error, ErrorKind, Result};
 use crate::host::{HostCall, HostReply};
 
 /// The answer a call wants, and the callback's name.
@@ -22,7 +21,7 @@ enum Answer {
     Nothing,
     Keys,
     Runs,
-    Outcomes(usize),
+    Outcomes,
     Fact,
 }
 
@@ -37,35 +36,22 @@ impl Wanted {
             | HostCall::SaveFact(..) => Answer::Nothing,
             HostCall::ExistingKeys { .. } => Answer::Keys,
             HostCall::QuestionRuns { .. } => Answer::Runs,
-            HostCall::Ask { asks, .. } => Answer::Outcomes(asks.len()),
+            HostCall::Ask { .. } => Answer::Outcomes,
             HostCall::LoadFact(_) => Answer::Fact,
         };
         Self { name: call.name(), answer }
     }
 
-    /// Reads what the callback returned. The outer error is for the caller (a wrong type), the inner one for the core.
-    pub(super) fn read(self, value: &Bound<'_, PyAny>) -> PyResult<Result<HostReply>> {
+    /// Reads what the callback returned. Whether it is as much as was asked for is the engine's to judge.
+    pub(super) fn read(self, value: &Bound<'_, PyAny>) -> PyResult<HostReply> {
         Ok(match self.answer {
-            Answer::Nothing => Ok(HostReply::Done),
-            Answer::Keys => Ok(HostReply::Keys(self.sequence::<ExistingKey>(value, "ExistingKey")?)),
-            Answer::Runs => Ok(HostReply::Runs(self.sequence::<QuestionRun>(value, "QuestionRun")?)),
-            Answer::Outcomes(expected) => {
-                let outcomes = self.sequence::<Outcome>(value, "Outcome")?;
-                if outcomes.len() == expected {
-                    Ok(HostReply::Outcomes(outcomes))
-                } else {
-                    let found = outcomes.len();
-                    Err(Error::new(
-                        ErrorKind::Semantic,
-                        format!(
-                            "Batch returned {found} responses but expected {expected}: return one Outcome per question, in order"
-                        ),
-                    ))
-                }
-            }
-            Answer::Fact if value.is_none() => Ok(HostReply::Fact(None)),
+            Answer::Nothing => HostReply::Done,
+            Answer::Keys => HostReply::Keys(self.sequence::<ExistingKey>(value, "ExistingKey")?),
+            Answer::Runs => HostReply::Runs(self.sequence::<QuestionRun>(value, "QuestionRun")?),
+            Answer::Outcomes => HostReply::Outcomes(self.sequence::<Outcome>(value, "Outcome")?),
+            Answer::Fact if value.is_none() => HostReply::Fact(None),
             Answer::Fact => match value.cast::<PyString>() {
-                Ok(text) => Ok(HostReply::Fact(Some(text.to_cow()?.into_owned()))),
+                Ok(text) => HostReply::Fact(Some(text.to_cow()?.into_owned())),
                 Err(_) => return Err(self.refuse("a str or None", value)?),
             },
         })

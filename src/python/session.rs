@@ -108,7 +108,7 @@ impl PySession {
         let Some(wanted) = parts.line.wanted(call_id) else { return Ok(()) };
         let reply = wanted.read(value)?;
         parts.line.settle(call_id);
-        parts.host.complete(call_id, reply);
+        parts.host.complete(call_id, Ok(reply));
         Ok(())
     }
 

@@ -151,7 +151,9 @@ impl Faults {
             let names: Vec<&str> = FAULTS.iter().map(|(name, _)| *name).collect();
             format!("unknown fault '{name}'; known: {}", names.join(", "))
         })?;
-        if matches!(name, "status" | "charge_then") && argument.split(':').next().and_then(|code| code.parse::<u16>().ok()).is_none() {
+        if matches!(name, "status" | "charge_then")
+            && argument.split(':').next().and_then(|code| code.parse::<u16>().ok()).is_none()
+        {
             return Err(format!("{name} needs a code, such as {name}:503"));
         }
         let matching = body.get("match").cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
@@ -192,8 +194,9 @@ impl Faults {
     pub(crate) fn take(&mut self, endpoint: &str, text: &str) -> Option<Fault> {
         let mut chosen = None;
         for rule in &mut self.rules {
-            let fits = rule.endpoint.as_deref().is_none_or(|wanted| wanted == endpoint || endpoint.split('.').next() == Some(wanted))
-                && rule.prompt_contains.as_deref().is_none_or(|part| text.contains(part));
+            let fits =
+                rule.endpoint.as_deref().is_none_or(|wanted| wanted == endpoint || endpoint.split('.').next() == Some(wanted))
+                    && rule.prompt_contains.as_deref().is_none_or(|part| text.contains(part));
             if !fits || rule.left == Some(0) || chosen.is_some() {
                 continue;
             }

@@ -20,7 +20,10 @@ fn walk(node: &Value, context: &str, strict: bool, depth: usize) -> Result<(), S
         return Err(format!("In context={context}, the schema is nested too deeply."));
     }
     let Some(object) = node.as_object() else { return Ok(()) };
-    if strict && let Some(word) = ["allOf", "not", "if", "then", "else", "default", "oneOf"].iter().find(|word| object.contains_key(**word)) {
+    if strict
+        && let Some(word) =
+            ["allOf", "not", "if", "then", "else", "default", "oneOf"].iter().find(|word| object.contains_key(**word))
+    {
         return Err(format!("In context={context}, '{word}' is not permitted."));
     }
     if let Some(properties) = object.get("properties").and_then(Value::as_object) {

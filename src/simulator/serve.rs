@@ -40,7 +40,15 @@ pub(crate) fn answer_id(key: u64) -> String {
 }
 
 /// Notes a served answer. `retrieved`: the reply also lists sources that are only retrieved.
-pub(crate) fn served(call: Call<'_>, facts: Facts<'_>, key: u64, answer: &Answer, rendered: &Rendered, kind: Kind<'_>, retrieved: bool) {
+pub(crate) fn served(
+    call: Call<'_>,
+    facts: Facts<'_>,
+    key: u64,
+    answer: &Answer,
+    rendered: &Rendered,
+    kind: Kind<'_>,
+    retrieved: bool,
+) {
     if !call.sim.config.record {
         return;
     }

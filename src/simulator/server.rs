@@ -95,7 +95,16 @@ async fn provider(State(sim): State<Arc<Sim>>, ConnectInfo(wire): ConnectInfo<Wi
     let fate = match to_bytes(body, LARGEST_BODY).await {
         Ok(body) => {
             let query = query(parts.uri.query().unwrap_or(""));
-            let asked = Asked { provider, endpoint, method: &parts.method, path: &path, query: &query, headers: &parts.headers, body, started_ms };
+            let asked = Asked {
+                provider,
+                endpoint,
+                method: &parts.method,
+                path: &path,
+                query: &query,
+                headers: &parts.headers,
+                body,
+                started_ms,
+            };
             serve(&sim, &wire, asked).await
         }
         Err(_) => Fate::Send(spoil::error(provider, 413)),

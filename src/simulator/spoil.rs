@@ -28,8 +28,16 @@ pub(crate) fn error(provider: Provider, status: u16) -> Reply {
         Provider::OpenAi => {
             let (kind, code, message) = match status {
                 401 => ("invalid_request_error", Some("invalid_api_key"), "Incorrect API key provided."),
-                403 => ("invalid_request_error", Some("unsupported_country_region_territory"), "Country, region, or territory not supported"),
-                404 => ("invalid_request_error", Some("model_not_found"), "The model does not exist or you do not have access to it."),
+                403 => (
+                    "invalid_request_error",
+                    Some("unsupported_country_region_territory"),
+                    "Country, region, or territory not supported",
+                ),
+                404 => (
+                    "invalid_request_error",
+                    Some("model_not_found"),
+                    "The model does not exist or you do not have access to it.",
+                ),
                 429 => ("requests", Some("rate_limit_exceeded"), "Rate limit reached for requests. Please try again in 6ms."),
                 400..=499 => ("invalid_request_error", None, "Invalid request."),
                 503 => ("server_error", Some("slow_down"), "The engine is currently overloaded, please try again later."),
@@ -72,7 +80,10 @@ fn money(provider: Provider, code: Option<&str>) -> Reply {
         Provider::OpenAi => {
             let message = "You exceeded your current quota, please check your plan and billing details. For more information on this error, \
                            read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors.";
-            openai::headers(openai::error(429, "insufficient_quota", Some(code.unwrap_or("insufficient_quota")), None, message), 429)
+            openai::headers(
+                openai::error(429, "insufficient_quota", Some(code.unwrap_or("insufficient_quota")), None, message),
+                429,
+            )
         }
         Provider::Anthropic => error(provider, 402),
         Provider::BrightData => error(provider, 402),
@@ -84,7 +95,8 @@ fn spend_limit(provider: Provider) -> Reply {
         Provider::OpenAi => money(provider, Some("organization_spend_limit_exceeded")),
         Provider::Anthropic => {
             let details = json!({"error_code": "enforced_spend_limit_reached"});
-            let error = json!({"type": "rate_limit_error", "message": "You have reached your enforced spend limit.", "details": details});
+            let error =
+                json!({"type": "rate_limit_error", "message": "You have reached your enforced spend limit.", "details": details});
             Reply::json(429, &json!({"type": "error", "error": error, "request_id": "req_simulated"}))
         }
         Provider::BrightData => error(provider, 402),
@@ -137,16 +149,22 @@ pub(crate) fn after(fault: &Fault, provider: Provider, reply: Reply, wire: &Wire
     let page = "<!doctype html><html><head><title>Sign in to the network</title></head><body><h1>Welcome</h1></body></html>";
     let spoilt = match fault.name {
         "charge_then_500" => error(provider, 500),
-        "charge_then" => retry_after(error(provider, u16::try_from(fault.number(0).unwrap_or(500)).unwrap_or(500)), fault.number(1)),
+        "charge_then" => {
+            retry_after(error(provider, u16::try_from(fault.number(0).unwrap_or(500)).unwrap_or(500)), fault.number(1))
+        }
         "hang_headers" => return Fate::Hang,
         "not_json" => Reply::bytes(200, "application/json", b"Service is running fine.".to_vec()),
         "html_200" => Reply::text(200, page),
         "empty_200" => Reply::bytes(200, "application/json", Vec::new()),
         "error_200" => Reply { status: 200, ..error(provider, 500) },
         "huge_body" => Reply::bytes(200, "application/json", huge(fault.number(0).unwrap_or(64))),
-        "gzip_bomb" => Reply::bytes(200, "application/json", gzip_bomb(fault.number(0).unwrap_or(256))).header("content-encoding", "gzip"),
-        "corrupt_gzip" => Reply::bytes(200, "application/json", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03garbage, not deflate".to_vec())
-            .header("content-encoding", "gzip"),
+        "gzip_bomb" => {
+            Reply::bytes(200, "application/json", gzip_bomb(fault.number(0).unwrap_or(256))).header("content-encoding", "gzip")
+        }
+        "corrupt_gzip" => {
+            Reply::bytes(200, "application/json", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03garbage, not deflate".to_vec())
+                .header("content-encoding", "gzip")
+        }
         "deep_json" => Reply::bytes(200, "application/json", "[".repeat(100_000).into_bytes()),
         "bad_utf8" => bad_utf8(reply),
         "odd_json" => odd_json(&reply),
@@ -279,7 +297,9 @@ impl BitWriter {
 fn bad_utf8(mut reply: Reply) -> Reply {
     let mut body = reply.body.to_vec();
     // Inside a string of the JSON: an invalid byte and an escaped lone surrogate.
-    if let Some(at) = body.windows(2).rposition(|pair| pair.first().is_some_and(u8::is_ascii_alphabetic) && pair.get(1) == Some(&b'"')) {
+    if let Some(at) =
+        body.windows(2).rposition(|pair| pair.first().is_some_and(u8::is_ascii_alphabetic) && pair.get(1) == Some(&b'"'))
+    {
         body.splice(at..at, [0xff, 0xfe].iter().copied().chain(*b"\\ud800"));
     }
     reply.body = body.into();

@@ -35,7 +35,12 @@ pub(crate) fn answer(sim: &Sim, call: StructuredCall<'_>) -> (String, Extraction
         answer: subject.answer.clone(),
         target: subject.target.as_ref().map(|target| target.name.clone()),
         schema: call.name.to_owned(),
-        properties: call.schema.get("properties").and_then(Value::as_object).map(|all| all.keys().cloned().collect()).unwrap_or_default(),
+        properties: call
+            .schema
+            .get("properties")
+            .and_then(Value::as_object)
+            .map(|all| all.keys().cloned().collect())
+            .unwrap_or_default(),
         ..Extraction::default()
     };
     let mut focus = subject.focus();
@@ -43,7 +48,8 @@ pub(crate) fn answer(sim: &Sim, call: StructuredCall<'_>) -> (String, Extraction
         focus.mentioned = false;
         report.missed_mention = true;
     }
-    let mut maker = Maker { root: call.schema, subject: &subject, rng, report, misses, invents_name, invents_quote, denied: false };
+    let mut maker =
+        Maker { root: call.schema, subject: &subject, rng, report, misses, invents_name, invents_quote, denied: false };
     let value = if faults::is(call.fault, "invalid_schema") {
         json!({"unexpected_property": true})
     } else {
@@ -150,7 +156,13 @@ impl<'a> Maker<'a> {
 
     fn number(&mut self, name: &str, shape: &Shape<'_>, focus: &Entity) -> Value {
         if has(name, &["rank", "position", "order"]) {
-            return if focus.mentioned { json!(focus.position) } else if shape.nullable { Value::Null } else { json!(0) };
+            return if focus.mentioned {
+                json!(focus.position)
+            } else if shape.nullable {
+                Value::Null
+            } else {
+                json!(0)
+            };
         }
         if has(name, &["count", "mentions"]) {
             return json!(if focus.mentioned { focus.quotes.len() } else { 0 });
@@ -196,9 +208,17 @@ impl<'a> Maker<'a> {
     fn remark(&self, focus: &Entity) -> String {
         let count = self.subject.entities.len();
         if focus.mentioned {
-            format!("{} is named in a {} way beside {} other names.", focus.name, focus.sentiment.as_str(), count.saturating_sub(1))
+            format!(
+                "{} is named in a {} way beside {} other names.",
+                focus.name,
+                focus.sentiment.as_str(),
+                count.saturating_sub(1)
+            )
         } else {
-            format!("The text names {count} brands and says nothing of {}.", if focus.name.is_empty() { "the subject" } else { &focus.name })
+            format!(
+                "The text names {count} brands and says nothing of {}.",
+                if focus.name.is_empty() { "the subject" } else { &focus.name }
+            )
         }
     }
 
@@ -232,7 +252,9 @@ impl<'a> Maker<'a> {
         let items = shape.node.get("items").unwrap_or(&Value::Null);
         let of_strings = self.shape(items).kind == "string";
         let names_org = self.subject.answer.is_none() && self.subject.entities.is_empty();
-        if of_strings && (has(name, &["variation", "alias", "variant", "spelling"]) || (names_org && has(name, &["name", "form"]))) {
+        if of_strings
+            && (has(name, &["variation", "alias", "variant", "spelling"]) || (names_org && has(name, &["name", "form"])))
+        {
             return Value::from(self.variations(focus));
         }
         if has(name, &["competitor", "brand", "compan", "organi", "alternative", "product", "vendor", "rival", "name", "entit"]) {

@@ -93,7 +93,8 @@ impl Subject {
         let mut focus = target.clone();
         let lower = target.name.to_lowercase();
         if target.domain.is_empty() && lower.len() > 2 {
-            focus.quotes = sentences(&self.text).filter(|sentence| sentence.to_lowercase().contains(&lower)).map(str::to_owned).collect();
+            focus.quotes =
+                sentences(&self.text).filter(|sentence| sentence.to_lowercase().contains(&lower)).map(str::to_owned).collect();
             focus.mentioned = !focus.quotes.is_empty();
             focus.position = self.entities.len() + 1;
         }
@@ -105,7 +106,9 @@ impl Subject {
         let mut urls = Vec::new();
         for (at, _) in self.text.match_indices("https://") {
             let rest = self.text.get(at..).unwrap_or("");
-            let end = rest.find(|character: char| character.is_whitespace() || matches!(character, ')' | ']' | '"' | '>')).unwrap_or(rest.len());
+            let end = rest
+                .find(|character: char| character.is_whitespace() || matches!(character, ')' | ']' | '"' | '>'))
+                .unwrap_or(rest.len());
             let url = rest.get(..end).unwrap_or("").to_owned();
             if !urls.contains(&url) {
                 urls.push(url);
@@ -141,7 +144,9 @@ fn fenced(prompt: &str) -> Option<(usize, usize)> {
                 let tag = tag.split_whitespace().next().unwrap_or("");
                 return other.strip_prefix("</").and_then(|other| other.strip_suffix('>')) == Some(tag);
             }
-            line.to_uppercase().contains("BEGIN") && other.to_uppercase().contains("END") && !other.to_uppercase().contains("BEGIN")
+            line.to_uppercase().contains("BEGIN")
+                && other.to_uppercase().contains("END")
+                && !other.to_uppercase().contains("BEGIN")
         };
         let Some((to, _, _)) = lines.iter().skip(number + 1).find(|(_, _, other)| closes(other)) else { continue };
         if best.is_none_or(|(start, end)| end - start < to - from) {
@@ -187,20 +192,23 @@ fn scan(world: &World, text: &str) -> Vec<Entity> {
         if says(&["could not find", "does not appear", "no mention"]) {
             continue;
         }
-        let sentiment = if says(&["disappoint", "hard to recommend", "careful", "criticised", "falls behind", "complain", "avoid"]) {
-            Sentiment::Negative
-        } else if says(&["strongest", "stands out", "recommend", "praised", "excellent", "best"]) {
-            Sentiment::Positive
-        } else {
-            Sentiment::Neutral
-        };
+        let sentiment =
+            if says(&["disappoint", "hard to recommend", "careful", "criticised", "falls behind", "complain", "avoid"]) {
+                Sentiment::Negative
+            } else if says(&["strongest", "stands out", "recommend", "praised", "excellent", "best"]) {
+                Sentiment::Positive
+            } else {
+                Sentiment::Neutral
+            };
         for (start, end, brand) in world.find(sentence) {
             let name = sentence.get(start..end).unwrap_or("");
             let entity = known(world, brand, name);
             let position = entities.len() + 1;
             match entities.iter_mut().find(|known| known.domain == entity.domain) {
                 Some(known) => known.quotes.push(sentence.to_owned()),
-                None => entities.push(Entity { sentiment, quotes: vec![sentence.to_owned()], position, mentioned: true, ..entity }),
+                None => {
+                    entities.push(Entity { sentiment, quotes: vec![sentence.to_owned()], position, mentioned: true, ..entity })
+                }
             }
         }
     }

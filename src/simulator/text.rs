@@ -112,7 +112,8 @@ pub(crate) fn compose(world: &World, topic: Topic<'_>) -> Answer {
     let named = world.named(topic.question);
     let category = world.category(topic.question, &named);
     let Some(data) = CATEGORIES.get(category) else { return Answer::default() };
-    let mut writer = Writer { world, data, rng: rng.clone(), answer: Answer::default(), searched: topic.searched, absent: Vec::new() };
+    let mut writer =
+        Writer { world, data, rng: rng.clone(), answer: Answer::default(), searched: topic.searched, absent: Vec::new() };
     writer.answer.buffer.reserve(topic.characters + topic.characters / 4 + 512);
 
     let mut brands = Vec::new();

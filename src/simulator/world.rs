@@ -112,9 +112,11 @@ impl World {
         }
         let lower = question.to_lowercase();
         let score = |data: &CategoryData| data.keywords.iter().filter(|word| lower.contains(**word)).count();
-        let best = CATEGORIES.iter().enumerate().map(|(number, data)| (score(data), number)).max_by_key(|(hits, number)| {
-            (*hits, std::cmp::Reverse(*number))
-        });
+        let best = CATEGORIES
+            .iter()
+            .enumerate()
+            .map(|(number, data)| (score(data), number))
+            .max_by_key(|(hits, number)| (*hits, std::cmp::Reverse(*number)));
         match best {
             Some((hits, number)) if hits > 0 => number,
             _ => usize::try_from(rng::hash(lower.as_bytes()) % CATEGORIES.len() as u64).unwrap_or(0),

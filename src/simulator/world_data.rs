@@ -22,7 +22,19 @@ pub(super) const CATEGORIES: &[CategoryData] = &[
     CategoryData {
         name: "writing and documentation software",
         noun: "writing tool",
-        keywords: &["writ", "document", "docs", "editor", "draft", "knowledge base", "wiki", "note", "manual", "markdown", "style guide"],
+        keywords: &[
+            "writ",
+            "document",
+            "docs",
+            "editor",
+            "draft",
+            "knowledge base",
+            "wiki",
+            "note",
+            "manual",
+            "markdown",
+            "style guide",
+        ],
         strengths: &[
             "a calm editor with real-time review",
             "versioned documentation that engineers accept",
@@ -30,7 +42,12 @@ pub(super) const CATEGORIES: &[CategoryData] = &[
             "clean exports to PDF and HTML",
             "templates for release notes and handbooks",
         ],
-        weaknesses: &["a thin permission model", "slow search in large spaces", "few integrations", "an import that loses tables"],
+        weaknesses: &[
+            "a thin permission model",
+            "slow search in large spaces",
+            "few integrations",
+            "an import that loses tables",
+        ],
         brands: &[
             ("Quillmark", &["QuillMark"], "quillmark.example"),
             ("Notaro", &[], "notaro.example"),
@@ -47,7 +64,12 @@ pub(super) const CATEGORIES: &[CategoryData] = &[
         name: "customer relationship software",
         noun: "CRM",
         keywords: &["crm", "customer relationship", "sales pipeline", "lead", "contact management", "sales"],
-        strengths: &["a pipeline view people keep up to date", "honest forecasting", "quick set-up for small teams", "good email tracking"],
+        strengths: &[
+            "a pipeline view people keep up to date",
+            "honest forecasting",
+            "quick set-up for small teams",
+            "good email tracking",
+        ],
         weaknesses: &["costly add-ons", "a dated mobile app", "limited reporting on lower plans", "slow support at weekends"],
         brands: &[
             ("Able", &[], "able.example"),
@@ -64,8 +86,18 @@ pub(super) const CATEGORIES: &[CategoryData] = &[
         name: "accounting and invoicing",
         noun: "accounting package",
         keywords: &["account", "invoic", "bookkeep", "tax", "payroll", "expense", "ledger"],
-        strengths: &["bank matching that rarely errs", "clear VAT reports", "fast invoicing on the phone", "fair prices for freelancers"],
-        weaknesses: &["a cluttered ledger view", "price rises without notice", "weak multi-currency support", "patchy bank feeds"],
+        strengths: &[
+            "bank matching that rarely errs",
+            "clear VAT reports",
+            "fast invoicing on the phone",
+            "fair prices for freelancers",
+        ],
+        weaknesses: &[
+            "a cluttered ledger view",
+            "price rises without notice",
+            "weak multi-currency support",
+            "patchy bank feeds",
+        ],
         brands: &[
             ("Tallyrook", &[], "tallyrook.example"),
             ("Brightwater GmbH", &["Brightwater"], "brightwater.example"),
@@ -81,7 +113,12 @@ pub(super) const CATEGORIES: &[CategoryData] = &[
         name: "project management",
         noun: "project tool",
         keywords: &["project", "task", "kanban", "roadmap", "sprint", "team planning", "gantt"],
-        strengths: &["boards that stay readable", "dependencies without pain", "a generous free plan", "automation without scripts"],
+        strengths: &[
+            "boards that stay readable",
+            "dependencies without pain",
+            "a generous free plan",
+            "automation without scripts",
+        ],
         weaknesses: &["notification overload", "a steep learning curve", "slow loading of big boards", "confusing guest access"],
         brands: &[
             ("Taskwell", &["TaskWell"], "taskwell.example"),
@@ -98,7 +135,12 @@ pub(super) const CATEGORIES: &[CategoryData] = &[
         name: "bakery and coffee",
         noun: "bakery",
         keywords: &["bakery", "coffee", "cafe", "café", "bread", "pastry", "breakfast", "cake", "restaurant"],
-        strengths: &["slow-fermented bread", "friendly staff at rush hour", "beans roasted in the house", "a fine choice of pastries"],
+        strengths: &[
+            "slow-fermented bread",
+            "friendly staff at rush hour",
+            "beans roasted in the house",
+            "a fine choice of pastries",
+        ],
         weaknesses: &["long queues on Saturdays", "small portions", "few seats", "prices above the neighbourhood"],
         brands: &[
             ("Café Lumière", &["Cafe Lumiere"], "cafelumiere.example"),

@@ -5,6 +5,7 @@ import concurrent.futures
 import contextvars
 import functools
 import gc
+import json
 import logging
 import sys
 import threading
@@ -121,12 +122,33 @@ async def test_a_provider_gets_asks_and_gives_outcomes_in_any_form() -> None:
     assert [outcome.text for outcome in outcomes] == ["yes", "no", None]
 
 
+def custom(questions: list[str], **provider: Any) -> str:
+    """A specification that asks a provider of the user's, through the engine."""
+    mine = {"name": "mine", "max_batch_size": 3, "max_in_flight": 2, **provider}
+    return json.dumps({"model": "mine", "questions": questions, "custom_providers": [mine]})
+
+
+async def test_the_engine_asks_a_users_provider_in_its_batches() -> None:
+    sizes: list[int] = []
+
+    async def ask(provider: str, asks: list[Ask]) -> list[Outcome]:
+        sizes.append(len(asks))
+        return [Outcome(f"answer to {ask.question}", cost_micro_usd=2) for ask in asks]
+
+    questions = [f"question {number}" for number in range(8)]
+    outcomes = await _driver.drive("ask", custom(questions), {"ask": ask})
+    assert [outcome.text for outcome in outcomes] == [f"answer to {question}" for question in questions]
+    assert [outcome.cost_micro_usd for outcome in outcomes] == [2] * 8
+    assert sorted(sizes) == [2, 3, 3]
+
+
 async def test_a_provider_that_loses_an_answer_is_told_so() -> None:
     async def ask(provider: str, asks: list[Ask]) -> list[Outcome]:
         return [Outcome("yes")] * 2
 
-    with pytest.raises(errors.DecodeError, match="Batch returned 2 responses but expected 3"):
-        await selftest({"ask": ask}, kind="ask", records=3)
+    outcomes = await _driver.drive("ask", custom(["a", "b", "c"]), {"ask": ask})
+    assert {outcome.status for outcome in outcomes} == {"failed"}
+    assert "Batch returned 2 responses but expected 3" in str(outcomes[0].error)
 
 
 async def test_pages_may_be_objects_or_mappings() -> None:
@@ -245,7 +267,7 @@ async def test_every_exception_is_logged_with_the_callbacks_name(caplog: pytest.
 
     summary = await selftest({"save_fact": save_fact}, kind="save_fact", calls=3, go_on=True)
     assert summary["failed"] == 3
-    assert [record.getMessage() for record in caplog.records if record.name == "overheard"] == [
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [
         f"callback save_fact raised ValueError: no {number}" for number in range(3)
     ]
     assert summary["processing_errors"][0]["message"] == "save_fact raised ValueError: no 0"
@@ -326,6 +348,24 @@ async def test_cancelling_the_task_cancels_session_and_callbacks_at_once() -> No
     assert len(ended) == calls
     assert len(asyncio.all_tasks()) == 1
     await no_sessions()
+
+
+def test_a_loop_that_cancels_all_its_tasks_is_no_error_of_a_callback(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        started = asyncio.Event()
+
+        async def save_fact(name: str, value: str) -> None:
+            started.set()
+            await asyncio.Event().wait()
+
+        kept.append(asyncio.create_task(selftest({"save_fact": save_fact}, kind="save_fact", calls=9, window=4)))
+        await started.wait()
+
+    kept: list[asyncio.Task[Any]] = []
+    for _ in range(10):
+        asyncio.run(main())
+    assert [task.cancelled() for task in kept] == [True] * 10
+    assert caplog.text == ""
 
 
 async def test_a_collected_coroutine_cancels_its_session() -> None:

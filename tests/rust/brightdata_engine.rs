@@ -43,7 +43,10 @@ impl std::fmt::Debug for BrightData {
 
 impl BrightData {
     /// Snapshots take `seconds`. `script(endpoint, number of the call at it, inputs)` may answer in its place.
-    fn new(seconds: u64, script: impl Fn(&str, usize, &[Value]) -> Option<Result<(u16, Value), Error>> + Send + Sync + 'static) -> Arc<Self> {
+    fn new(
+        seconds: u64,
+        script: impl Fn(&str, usize, &[Value]) -> Option<Result<(u16, Value), Error>> + Send + Sync + 'static,
+    ) -> Arc<Self> {
         Arc::new(Self { takes: Duration::from_secs(seconds), script: Box::new(script), state: Mutex::default() })
     }
 
@@ -140,7 +143,9 @@ fn silent() -> TestHost {
 
 async fn run(provider: &Arc<BrightData>, spec: RunSpec, store: &Arc<MemoryStore>) -> (Summary, String) {
     let host = silent();
-    let summary = run_with_store(context(provider.clone()), spec, host.host.clone(), store.clone(), CancellationToken::new()).await.unwrap();
+    let summary = run_with_store(context(provider.clone()), spec, host.host.clone(), store.clone(), CancellationToken::new())
+        .await
+        .unwrap();
     (summary, host.log())
 }
 
@@ -200,7 +205,9 @@ async fn long_answers_are_asked_ten_at_a_time_by_the_next_run() {
     let long = "word ".repeat(1_000);
     let provider = BrightData::new(20, move |endpoint, _, _| {
         (endpoint == "snapshot").then(|| {
-            let rows = (1..=20).map(|index| json!({"prompt": "", "index": index, "answer_text_markdown": format!("Acme {long}"), "citations": null}));
+            let rows = (1..=20).map(
+                |index| json!({"prompt": "", "index": index, "answer_text_markdown": format!("Acme {long}"), "citations": null}),
+            );
             Ok((200, rows.collect()))
         })
     });
@@ -273,7 +280,9 @@ async fn gotcha_15_a_snapshot_of_twenty_minutes_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn gotcha_49_not_found_right_after_the_trigger_means_not_known_yet() {
-    let provider = BrightData::new(30, |endpoint, number, _| (endpoint == "progress" && number < 3).then(|| Ok((404, json!("Snapshot does not exist")))));
+    let provider = BrightData::new(30, |endpoint, number, _| {
+        (endpoint == "progress" && number < 3).then(|| Ok((404, json!("Snapshot does not exist"))))
+    });
     let store = Arc::new(MemoryStore::default());
     let (summary, _) = run(&provider, chatgpt(5, |_| {}), &store).await;
     assert_eq!(summary.answered, 5);
@@ -282,7 +291,9 @@ async fn gotcha_49_not_found_right_after_the_trigger_means_not_known_yet() {
 #[tokio::test(start_paused = true)]
 async fn gotcha_32_a_storm_of_429_stays_far_from_the_ban() {
     let storm = Instant::now() + Duration::from_secs(120);
-    let provider = BrightData::new(30, move |_, _, _| (Instant::now() < storm).then(|| Ok((429, json!("You have too many running jobs for this dataset")))));
+    let provider = BrightData::new(30, move |_, _, _| {
+        (Instant::now() < storm).then(|| Ok((429, json!("You have too many running jobs for this dataset"))))
+    });
     let store = Arc::new(MemoryStore::default());
     run(&provider, chatgpt(200, |spec| spec["retry_failed"] = json!(true)), &store).await;
     let refused: Vec<Instant> = provider.state.lock().unwrap().calls.iter().map(|(_, at)| *at).filter(|at| *at < storm).collect();
@@ -292,7 +303,8 @@ async fn gotcha_32_a_storm_of_429_stays_far_from_the_ban() {
 #[tokio::test(start_paused = true)]
 async fn gotcha_33_a_trigger_whose_reply_is_lost_is_never_sent_again() {
     let provider = BrightData::new(30, |endpoint, number, _| {
-        (endpoint == "trigger" && number == 0).then(|| Err(Error::new(ErrorKind::OutcomeUnknown, "the connection broke after the request was sent")))
+        (endpoint == "trigger" && number == 0)
+            .then(|| Err(Error::new(ErrorKind::OutcomeUnknown, "the connection broke after the request was sent")))
     });
     let store = Arc::new(MemoryStore::default());
     let (summary, _) = run(&provider, chatgpt(20, |_| {}), &store).await;
@@ -354,7 +366,10 @@ async fn a_refused_key_stops_all_engines_of_the_account_and_nothing_is_stored_as
     let (summary, _) = run(&provider, chatgpt(100, |_| {}), &store).await;
     assert_eq!((summary.processed, summary.status.as_str(), provider.charged()), (0, "partial", 0));
     let error = &summary.processing_errors[0];
-    assert!(error.message.contains("BrightData API returned status 401") && error.message.contains("BRIGHTDATA_API_KEY"), "{error}");
+    assert!(
+        error.message.contains("BrightData API returned status 401") && error.message.contains("BRIGHTDATA_API_KEY"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -397,7 +412,8 @@ async fn gotcha_14_an_interrupted_snapshot_is_fetched_by_the_next_start_and_not_
 async fn a_plain_list_is_answered_in_order_whatever_the_order_of_the_rows() {
     let provider = BrightData::usual(20);
     let questions: Vec<String> = (1..=45).map(|number| format!("Question {number}?")).collect();
-    let spec: AskSpec = serde_json::from_value(json!({"model": "chatgpt", "questions": questions, "settings": settings()})).unwrap();
+    let spec: AskSpec =
+        serde_json::from_value(json!({"model": "chatgpt", "questions": questions, "settings": settings()})).unwrap();
     let outcomes = ask(context(provider.clone()), spec, silent().host.clone()).await.unwrap();
     assert_eq!((outcomes.len(), provider.count("trigger")), (45, 3));
     for (question, outcome) in questions.iter().zip(&outcomes) {
@@ -409,8 +425,12 @@ async fn a_plain_list_is_answered_in_order_whatever_the_order_of_the_rows() {
 async fn an_empty_and_an_overlong_question_never_reach_the_provider() {
     let provider = BrightData::usual(20);
     let questions = vec!["Fine?".to_owned(), "  ".to_owned(), "x".repeat(4_097)];
-    let spec: AskSpec = serde_json::from_value(json!({"model": "chatgpt", "questions": questions, "settings": settings()})).unwrap();
+    let spec: AskSpec =
+        serde_json::from_value(json!({"model": "chatgpt", "questions": questions, "settings": settings()})).unwrap();
     let outcomes = ask(context(provider.clone()), spec, silent().host.clone()).await.unwrap();
-    assert_eq!(outcomes.iter().map(|outcome| outcome.status).collect::<Vec<_>>(), [RunStatus::Answered, RunStatus::Failed, RunStatus::Failed]);
+    assert_eq!(
+        outcomes.iter().map(|outcome| outcome.status).collect::<Vec<_>>(),
+        [RunStatus::Answered, RunStatus::Failed, RunStatus::Failed]
+    );
     assert_eq!((provider.charged(), outcomes[2].attempts), (1, 0));
 }

@@ -66,7 +66,8 @@ fn settings() -> Value {
 }
 
 async fn one(provider: &Arc<Scripted>, model: &str) -> Outcome {
-    let spec: AskSpec = serde_json::from_value(json!({"model": model, "questions": ["What is Acme?"], "settings": settings()})).unwrap();
+    let spec: AskSpec =
+        serde_json::from_value(json!({"model": model, "questions": ["What is Acme?"], "settings": settings()})).unwrap();
     let host = TestHost::new(|_, _| panic!("no custom provider here"));
     ask(context(provider.clone()), spec, host.host.clone()).await.unwrap().remove(0)
 }
@@ -119,9 +120,12 @@ async fn a_lost_reply_is_paid_for_at_most_once_more_and_booked_apart() {
 
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_waited_for_and_a_429_costs_nothing() {
-    let provider = Scripted::new(|_, number, _| {
-        if number == 0 { Ok((1_007, openai_error("rate_limit_exceeded"))) } else { Ok((200, response())) }
-    });
+    let provider =
+        Scripted::new(
+            |_, number, _| {
+                if number == 0 { Ok((1_007, openai_error("rate_limit_exceeded"))) } else { Ok((200, response())) }
+            },
+        );
     let outcome = one(&provider, "gpt-4.1").await;
     let calls = provider.calls();
     let waited = calls[1].2 - calls[0].2;
@@ -148,9 +152,14 @@ async fn gotcha_42_no_money_at_one_provider_stops_it_and_not_the_other() {
         spec["settings"]["openai"]["max_in_flight"] = json!(4);
     });
     let summary: Summary =
-        run_with_store(context(provider.clone()), spec, host.host.clone(), store.clone(), CancellationToken::new()).await.unwrap();
+        run_with_store(context(provider.clone()), spec, host.host.clone(), store.clone(), CancellationToken::new())
+            .await
+            .unwrap();
     assert_eq!((summary.answered, summary.failed, summary.status.as_str()), (100, 0, "partial"));
-    assert!(provider.calls().iter().filter(|(path, ..)| path != "/v1/messages").count() <= 16, "those in flight and the tasks behind them");
+    assert!(
+        provider.calls().iter().filter(|(path, ..)| path != "/v1/messages").count() <= 16,
+        "those in flight and the tasks behind them"
+    );
     assert_eq!(summary.processing_errors[0].kind, ErrorKind::QuotaExhausted);
     assert_eq!(summary.total_cost_micro_usd, 100 * (1_000 * 3 + 100 * 15));
 }
@@ -169,4 +178,21 @@ async fn the_location_goes_into_its_own_field_and_never_into_the_question() {
     let rest = json!([body["input"], body["instructions"]]).to_string();
     assert!(!rest.contains("Berlin") && !rest.contains("DE"), "{rest}");
     assert_eq!(outcomes[0].location_applied.as_deref().map(|applied| applied.contains("DE")), Some(true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reservation_far_above_the_charge_costs_parallelism_and_not_answers() {
+    let provider = Scripted::new(|_, _, _| Ok((200, response())));
+    let store = Arc::new(MemoryStore::default());
+    let host = TestHost::new(|_, _| panic!("no custom provider here"));
+    let spec = spec(20, |spec| {
+        spec["phase"] = json!("execute");
+        spec["models"] = json!([{"model": "gpt-4.1", "run_id": "1"}]);
+        spec["settings"] = settings();
+        spec["max_cost_micro_usd"] = json!(1_000_000); // two reservations of some $0.4 fit, forty answers of $0.0028 too
+    });
+    let summary =
+        run_with_store(context(provider.clone()), spec, host.host.clone(), store.clone(), CancellationToken::new()).await.unwrap();
+    assert_eq!((summary.answered, summary.status.as_str()), (40, "complete"));
+    assert_eq!(summary.total_cost_micro_usd, 40 * 2_800);
 }

@@ -39,7 +39,14 @@ fn submission(id: &str) -> Submission {
 
 fn run(number: u32) -> Arc<QuestionRun> {
     let outcome = answered("text with \n a line break and \u{1F600}");
-    Arc::new(QuestionRun { batch_id: "b".into(), run_id: "r".into(), org_id: "o".into(), key: key(number), question: "?".into(), outcome })
+    Arc::new(QuestionRun {
+        batch_id: "b".into(),
+        run_id: "r".into(),
+        org_id: "o".into(),
+        key: key(number),
+        question: "?".into(),
+        outcome,
+    })
 }
 
 #[tokio::test]

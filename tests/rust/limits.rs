@@ -33,7 +33,10 @@ async fn a_cut_below_what_is_in_flight_is_paid_back_by_those_who_leave() {
     limiter.throttled();
     held.pop();
     held.pop();
-    assert!(tokio::time::timeout(Duration::from_millis(1), limiter.acquire()).await.is_err(), "two are still in flight: the limit");
+    assert!(
+        tokio::time::timeout(Duration::from_millis(1), limiter.acquire()).await.is_err(),
+        "two are still in flight: the limit"
+    );
     held.pop();
     assert!(tokio::time::timeout(Duration::from_millis(1), limiter.acquire()).await.is_ok());
 }
@@ -89,7 +92,9 @@ async fn eight_429_in_five_minutes_silence_the_account_for_five_minutes() {
 #[test]
 fn the_same_key_shares_its_caps_and_another_does_not() {
     let registry = LimitRegistry::default();
-    let account = |key: &str| serde_json::from_value::<Account>(serde_json::json!({"api_key": key, "base_url": "https://a.example"})).unwrap();
+    let account = |key: &str| {
+        serde_json::from_value::<Account>(serde_json::json!({"api_key": key, "base_url": "https://a.example"})).unwrap()
+    };
     let first = registry.account("openai", &account("k1"));
     assert!(Arc::ptr_eq(&first, &registry.account("openai", &account("k1"))));
     assert!(!Arc::ptr_eq(&first, &registry.account("openai", &account("k2"))));

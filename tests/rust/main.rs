@@ -1,7 +1,13 @@
 //! One test binary: a file an area.
 
 #![allow(unreachable_pub, reason = "shared helpers of one binary")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail by panicking"
+)]
 
 mod architecture;
 mod brightdata_engine;
@@ -14,7 +20,17 @@ mod extract_mentions;
 mod extract_names;
 mod extract_properties;
 mod extract_support;
+mod gotchas;
 mod journal;
 mod limits;
 mod pipeline;
+mod providers_anthropic;
+mod providers_brightdata;
+mod providers_openai;
+mod providers_properties;
+mod providers_retry;
+mod providers_routing;
+mod providers_support;
+#[cfg(feature = "simulator")]
+mod simulator;
 mod support;

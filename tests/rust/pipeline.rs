@@ -35,7 +35,11 @@ async fn every_cell_once_in_chunks_of_the_providers_size() {
     asked.dedup();
     assert_eq!(asked.len(), 14);
     assert_eq!(store.model_runs("batch")[0].status, ModelRunStatus::Completed);
-    assert!(host.log().contains("Question matrix completed: 14 processed, 14 evaluations, 0 citations, 0 competitors, $0.014000 total cost"));
+    assert!(
+        host.log().contains(
+            "Question matrix completed: 14 processed, 14 evaluations, 0 citations, 0 competitors, $0.014000 total cost"
+        )
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,7 +134,8 @@ async fn a_stop_starts_nothing_new_and_the_next_start_does_the_rest() {
         }
         echo(number, asks)
     });
-    let first = run_with_store(context(Arc::new(NoHttp)), spec(60, |_| {}), host.host.clone(), store.clone(), stop).await.unwrap();
+    let first =
+        run_with_store(context(Arc::new(NoHttp)), spec(60, |_| {}), host.host.clone(), store.clone(), stop).await.unwrap();
     assert!(first.interrupted && first.status == "partial" && first.processed < 120, "{first:?}");
     assert_eq!(store.model_runs("batch")[0].status, ModelRunStatus::Queued);
     let rest = TestHost::new(echo);
@@ -156,17 +161,30 @@ impl Store for Failing {
         let left = self.failures.load(Ordering::SeqCst);
         if left > 0 {
             self.failures.store(left - 1, Ordering::SeqCst);
-            return Box::pin(std::future::ready(Err(overheard::Error::new(ErrorKind::Host, "save_question_runs raised OSError"))));
+            return Box::pin(std::future::ready(Err(overheard::Error::new(
+                ErrorKind::Host,
+                "save_question_runs raised OSError",
+            ))));
         }
         self.inner.save_question_runs(runs)
     }
     fn save_extractions(&self, rows: Vec<Arc<Extraction>>) -> BoxFuture<'_, overheard::Result<()>> {
         self.inner.save_extractions(rows)
     }
-    fn existing_keys(&self, batch: String, after: Option<String>, limit: usize) -> BoxFuture<'_, overheard::Result<Vec<ExistingKey>>> {
+    fn existing_keys(
+        &self,
+        batch: String,
+        after: Option<String>,
+        limit: usize,
+    ) -> BoxFuture<'_, overheard::Result<Vec<ExistingKey>>> {
         self.inner.existing_keys(batch, after, limit)
     }
-    fn unextracted_runs(&self, batch: String, after: Option<String>, limit: usize) -> BoxFuture<'_, overheard::Result<Vec<QuestionRun>>> {
+    fn unextracted_runs(
+        &self,
+        batch: String,
+        after: Option<String>,
+        limit: usize,
+    ) -> BoxFuture<'_, overheard::Result<Vec<QuestionRun>>> {
         self.inner.unextracted_runs(batch, after, limit)
     }
     fn load_fact(&self, name: String) -> BoxFuture<'_, overheard::Result<Option<String>>> {
@@ -182,8 +200,9 @@ async fn a_store_that_fails_for_a_while_loses_nothing() {
     let inner = Arc::new(MemoryStore::default());
     let store = Arc::new(Failing { inner: inner.clone(), failures: AtomicUsize::new(4) });
     let host = TestHost::new(echo);
-    let summary =
-        run_with_store(context(Arc::new(NoHttp)), spec(4, |_| {}), host.host.clone(), store, CancellationToken::new()).await.unwrap();
+    let summary = run_with_store(context(Arc::new(NoHttp)), spec(4, |_| {}), host.host.clone(), store, CancellationToken::new())
+        .await
+        .unwrap();
     assert_eq!((summary.processed, inner.runs("batch").len()), (8, 8));
     assert_eq!(host.asked().len(), 8);
     assert!(host.log().contains("save_question_runs failed (attempt 1 of 6)"), "{}", host.log());
@@ -197,7 +216,8 @@ async fn a_store_that_never_works_leaves_the_answers_in_the_journal_and_the_next
     let broken = Arc::new(Failing { inner: inner.clone(), failures: AtomicUsize::new(usize::MAX) });
     let host = TestHost::new(echo);
     tokio::time::pause();
-    let error = run_with_store(context(Arc::new(NoHttp)), with_journal(), host.host.clone(), broken, CancellationToken::new()).await;
+    let error =
+        run_with_store(context(Arc::new(NoHttp)), with_journal(), host.host.clone(), broken, CancellationToken::new()).await;
     tokio::time::resume();
     assert_eq!(error.unwrap_err().kind, ErrorKind::Host);
     assert!(inner.runs("batch").is_empty());

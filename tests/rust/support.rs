@@ -103,7 +103,8 @@ pub fn failing(kind: ErrorKind) -> Outcome {
 
 /// A batch of `questions` questions on the custom model `echo` in two locations, three questions a call.
 pub fn spec(questions: usize, change: impl FnOnce(&mut Value)) -> RunSpec {
-    let questions: Vec<Value> = (1..=questions).map(|number| json!({"id": format!("q{number}"), "text": format!("Question {number}?")})).collect();
+    let questions: Vec<Value> =
+        (1..=questions).map(|number| json!({"id": format!("q{number}"), "text": format!("Question {number}?")})).collect();
     let mut spec = json!({
         "phase": "run", "batch_id": "batch", "batch_size": 1, "repeats": 1, "extraction": "local",
         "org": {"id": "acme", "name": "Acme", "websites": ["https://acme.example"], "questions": questions},

@@ -171,7 +171,9 @@ class SqlStore:
                 return None
             await _requeue_expired(connection, found)
             geo = schema.geo_runs
-            model_rows = await connection.execute(select(geo).where(geo.c.batch_id == found).order_by(geo.c.run_id))
+            model_rows = await connection.execute(
+                select(geo).where(geo.c.batch_id == found).order_by(geo.c.model, geo.c.run_id)
+            )
             model_runs = tuple(_model_run(entry) for entry in model_rows)
         if row is None:
             return _foreign_batch(model_runs)

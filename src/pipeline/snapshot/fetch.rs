@@ -83,7 +83,8 @@ impl Work {
             Err(error) => {
                 // Still there, still ours: the journal keeps it for the next start.
                 let mut error = error;
-                error.message = format!("snapshot {id} is not fetched yet ({}); a resume fetches it without paying again", error.message);
+                error.message =
+                    format!("snapshot {id} is not fetched yet ({}); a resume fetches it without paying again", error.message);
                 self.session.totals.error(error.clone());
                 self.warn(error.to_string());
                 for job in chunk.jobs {
@@ -158,8 +159,12 @@ impl Work {
             match self.free(request, |reply| protocol.decode_download(asks, &reply)).await? {
                 Download::Rows { outcomes, received, foreign } => {
                     if received != asks.len() || foreign > 0 {
-                        let foreign = if foreign > 0 { format!(" ({foreign} of them belong to no question)") } else { String::new() };
-                        self.warn(format!("Batch returned {received} responses but expected {}{foreign}: settled row by row", asks.len()));
+                        let foreign =
+                            if foreign > 0 { format!(" ({foreign} of them belong to no question)") } else { String::new() };
+                        self.warn(format!(
+                            "Batch returned {received} responses but expected {}{foreign}: settled row by row",
+                            asks.len()
+                        ));
                     }
                     return Ok(outcomes);
                 }

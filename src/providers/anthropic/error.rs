@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, ErrorKind};
 use crate::http::HttpResponse;
-use crate::providers::wire::{Caller, Failure, Maybe, Spare, Text, parse};
+use crate::providers::wire::{Caller, Failure, Maybe, Spare, Text, object};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -76,7 +76,7 @@ impl ApiError<'_> {
 /// charged; a 429, 503 or 529 says that nothing was done.
 pub(super) fn of_reply(caller: &Caller<'_>, reply: &HttpResponse) -> Error {
     let spare = Spare::new();
-    let body: Body<'_> = parse(&reply.body, &spare).unwrap_or_default();
+    let body: Body<'_> = object(&reply.body, &spare).unwrap_or_default();
     let failure = match &body.error.0 {
         Some(error) => Failure {
             // The body refines the status and does not contradict it, except about money.

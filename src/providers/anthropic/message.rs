@@ -4,6 +4,7 @@
 //! a search found is kept as retrieved (`cited = false`) unless the answer cites it. A failed search is a block of a 200: the
 //! answer stays, the codes stand in the finish reason (`end_turn (web_search: unavailable)`).
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use bytes::Bytes;
@@ -121,7 +122,7 @@ impl<'a> Message<'a> {
         if body.content.is_none() {
             let error =
                 caller.content(reply, ErrorKind::Semantic, Some("no_content"), "the reply is no message: it has no 'content'");
-            return Err(error.with(|context| context.maybe_charged = charged));
+            return Err(error.with(|context| context.maybe_charged = true));
         }
         Ok(Self { body, blocks: blocks.0 })
     }
@@ -191,7 +192,7 @@ impl<'a> Block<'a> {
 /// The body and its blocks. The content is read from its raw bytes, which a continuation sends back.
 fn both<'a>(body: &'a [u8], spare: &'a Spare) -> Option<(Body<'a>, List<Maybe<Block<'a>>>)> {
     let read = |bytes: &'a [u8]| -> Option<(Body<'a>, List<Maybe<Block<'a>>>)> {
-        let body: Body<'a> = serde_json::from_slice(bytes).ok()?;
+        let body: Body<'a> = serde_json::from_slice::<Maybe<Body<'a>>>(bytes).ok()?.0?;
         let blocks = body.content.map_or_else(|| Some(List::default()), |content| serde_json::from_str(content.get()).ok())?;
         Some((body, blocks))
     };
@@ -233,7 +234,8 @@ impl Turns {
                 _ => {}
             }
         }
-        let mut seen: HashSet<String> = turns.citations.iter().map(|citation| same_page(&citation.url)).collect();
+        let cited = messages.iter().flat_map(Message::items).flat_map(|block| &block.citations);
+        let mut seen: HashSet<Cow<'_, str>> = cited.filter_map(|cited| cited.0.as_ref()?.url.filled()).map(same_page).collect();
         for found in messages.iter().flat_map(Message::items).filter(|block| block.is_search_result()).flat_map(Block::found) {
             if let Some(url) = found.url.filled().filter(|url| seen.insert(same_page(url))) {
                 let (url, title) = (url.to_owned(), found.title.owned());

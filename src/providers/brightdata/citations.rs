@@ -3,6 +3,7 @@
 //! Three-valued: `cited` is what the row says, and missing is not "cited". The display name in `domain` is never read (it may
 //! be "Couloir3" or a whole URL): who needs a domain takes it from the URL.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde::Deserialize;
@@ -29,21 +30,23 @@ pub(super) struct Named<'a> {
     rank: Count,
 }
 
-fn citation(entry: &Entry<'_>, cited: Option<bool>) -> Option<Citation> {
+/// The URL and the citation around it; `None` for junk.
+fn citation<'a>(entry: &'a Entry<'_>, cited: Option<bool>) -> Option<(&'a str, Citation)> {
     let (url, object) = match entry {
         Either::Text(url) => (url, None),
         Either::Object(object) => (&object.url, Some(object)),
     };
     let url = url.filled().filter(|url| is_web_address(url))?;
     let position = object.and_then(|object| object.position.small().or_else(|| object.rank.small()));
-    Some(Citation {
+    let citation = Citation {
         url: url.to_owned(),
         title: object.and_then(|object| object.title.owned().or_else(|| object.text.owned())),
         cited: cited.or_else(|| object.and_then(|object| object.cited.0)),
         position: position.filter(|position| *position > 0),
         cited_text: text_fragment(url),
         ..Citation::default()
-    })
+    };
+    Some((url, citation))
 }
 
 /// `http(s)://` and a host, without white space.
@@ -73,12 +76,13 @@ fn text_fragment(url: &str) -> Option<String> {
 /// `retrieved` what the search showed (not cited, unless another list says so).
 pub(super) fn joined(citations: &List<Entry<'_>>, in_text: &List<Entry<'_>>, retrieved: [&List<Entry<'_>>; 2]) -> Vec<Citation> {
     let mut joined: Vec<Citation> = Vec::new();
-    let mut at: HashMap<String, usize> = HashMap::new();
+    let mut at: HashMap<Cow<'_, str>, usize> = HashMap::new();
     let listed = citations.into_iter().map(|entry| citation(entry, None));
     let linked = in_text.into_iter().map(|entry| citation(entry, Some(true)));
     let found = retrieved.into_iter().flatten().map(|entry| citation(entry, Some(false)));
-    for citation in listed.chain(linked).chain(found).flatten() {
-        match at.get(&same_page(&citation.url)).and_then(|place| joined.get_mut(*place)) {
+    for (url, citation) in listed.chain(linked).chain(found).flatten() {
+        let page = same_page(url);
+        match at.get(&page).and_then(|place| joined.get_mut(*place)) {
             Some(first) => {
                 // A link in the text settles an unknown or a "more sources" entry; being found settles nothing.
                 if citation.cited == Some(true) {
@@ -88,7 +92,7 @@ pub(super) fn joined(citations: &List<Entry<'_>>, in_text: &List<Entry<'_>>, ret
                 first.cited_text = first.cited_text.take().or(citation.cited_text);
             }
             None => {
-                at.insert(same_page(&citation.url), joined.len());
+                at.insert(page, joined.len());
                 joined.push(citation);
             }
         }

@@ -52,7 +52,7 @@ fn notice(row: &Row<'_>, caller: &Caller<'_>, reply: &HttpResponse, hint: Option
     if let Some(Progress::Failed(why)) = status.map(|status| super::listing::progress(status, message)) {
         return Err(caller.content(reply, ErrorKind::SnapshotFailed, status, &format!("the snapshot ended without data: {why}")));
     }
-    if status.is_none() && message.is_none() {
+    if status.is_none() && message.is_none() && reply.status != 202 {
         return Err(caller.content(
             reply,
             ErrorKind::Undecodable,

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{chatgpt, gemini, perplexity};
 use crate::config::BrightDataSettings;
+use crate::error::{Error, Result};
 use crate::providers::{Ask, asking};
 
 /// One scraper.
@@ -51,6 +52,18 @@ impl Engine {
             "gemini" => &settings.gemini_dataset_id,
             _ => &settings.chatgpt_dataset_id,
         }
+    }
+
+    /// Refuses an empty dataset id.
+    pub(crate) fn check_dataset(&self, settings: &BrightDataSettings) -> Result<()> {
+        if self.dataset(settings).trim().is_empty() {
+            let variable = self.dataset_variable;
+            return Err(Error::config(
+                variable,
+                format!("{variable} is empty: set it to a dataset id, or leave it out for the default"),
+            ));
+        }
+        Ok(())
     }
 
     /// The country that goes out with a question; `None`: none is asked for or this engine must not be sent one.

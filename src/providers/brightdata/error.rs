@@ -18,20 +18,20 @@ pub(super) fn of_reply(caller: &Caller<'_>, dataset_variable: &str, asks: &[Ask]
     let dataset = lower.contains("dataset does not exist");
     let country = lower.contains("country");
     let kind = meaning(reply.status, &lower, header_code.as_deref());
-    let code = header_code.or_else(|| {
-        let code = match kind.or((reply.status == 400).then_some(ErrorKind::InvalidRequest))? {
-            ErrorKind::SnapshotGone if lower.contains("expired") => "snapshot_expired",
-            ErrorKind::SnapshotFailed => "snapshot_empty",
-            ErrorKind::Overloaded if reply.status == 409 || lower.contains("not ready") => "not_ready",
-            ErrorKind::InvalidRequest if dataset => "dataset_not_found",
-            ErrorKind::InvalidRequest if lower.contains("country is not available") => "country_not_available",
-            ErrorKind::InvalidRequest if country => "country",
-            ErrorKind::InvalidRequest if json.get("validation_errors").is_some() => "validation_errors",
-            _ => return None,
+    let mut error = caller.error(reply, Failure { kind, code: header_code, message: Some(text), request_id: None });
+    if error.context.code.is_none() {
+        let code = match error.kind {
+            ErrorKind::SnapshotGone if lower.contains("expired") => Some("snapshot_expired"),
+            ErrorKind::SnapshotFailed => Some("snapshot_empty"),
+            ErrorKind::Overloaded if kind.is_some() => Some("not_ready"),
+            ErrorKind::InvalidRequest if dataset => Some("dataset_not_found"),
+            ErrorKind::InvalidRequest if json.get("validation_errors").is_some() => Some("validation_errors"),
+            ErrorKind::InvalidRequest if lower.contains("country is not available") => Some("country_not_available"),
+            ErrorKind::InvalidRequest if country => Some("country"),
+            _ => None,
         };
-        Some(code.to_owned())
-    });
-    let mut error = caller.error(reply, Failure { kind, code, message: Some(text), request_id: None });
+        error.context.code = code.map(str::to_owned);
+    }
     if error.kind == ErrorKind::InvalidRequest {
         if dataset {
             error.message.push_str(&format!("; check {dataset_variable}"));

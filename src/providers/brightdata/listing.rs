@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::error::{ErrorKind, Result};
 use crate::http::HttpResponse;
-use crate::providers::wire::{Caller, Count, List, Maybe, Spare, Text, parse};
+use crate::providers::wire::{Caller, Count, List, Maybe, Spare, Text, object, parse};
 use crate::providers::{Listed, Progress};
 
 /// What a status word means; `words` say why it failed.
@@ -52,7 +52,7 @@ impl State<'_> {
 /// Where a snapshot stands.
 pub(super) fn decode_progress(caller: &Caller<'_>, reply: &HttpResponse) -> Result<Progress> {
     let spare = Spare::new();
-    let state: Option<State<'_>> = parse(&reply.body, &spare);
+    let state: Option<State<'_>> = object(&reply.body, &spare);
     state
         .map(|state| state.progress())
         .ok_or_else(|| caller.content(reply, ErrorKind::Protocol, None, "the progress reply is no JSON object"))
@@ -72,7 +72,7 @@ pub(super) fn decode_list(caller: &Caller<'_>, reply: &HttpResponse) -> Result<V
     let (spare, other) = (Spare::new(), Spare::new());
     let states = match reply.body.trim_ascii().first() {
         Some(b'[') => parse::<List<Maybe<State<'_>>>>(&reply.body, &spare),
-        _ => parse::<Page<'_>>(&reply.body, &other).and_then(|page| page.snapshots.or(page.data)),
+        _ => object::<Page<'_>>(&reply.body, &other).and_then(|page| page.snapshots.or(page.data)),
     };
     let refuse = || caller.content(reply, ErrorKind::Protocol, None, "the reply is no list of snapshots");
     let listed = |state: &State<'_>| {
@@ -106,7 +106,7 @@ pub(super) fn decode_inputs(caller: &Caller<'_>, reply: &HttpResponse) -> Result
     let (spare, other) = (Spare::new(), Spare::new());
     let asked = match reply.body.trim_ascii().first() {
         Some(b'[') => parse::<List<Maybe<Asked<'_>>>>(&reply.body, &spare),
-        _ => parse::<Inputs<'_>>(&reply.body, &other).and_then(|inputs| inputs.input),
+        _ => object::<Inputs<'_>>(&reply.body, &other).and_then(|inputs| inputs.input),
     };
     let asked = asked.ok_or_else(|| caller.content(reply, ErrorKind::Protocol, None, "the reply is no list of inputs"))?;
     let mut inputs: Vec<(u64, String, String)> = asked

@@ -20,7 +20,7 @@ use http::header::AUTHORIZATION;
 use serde::Deserialize;
 
 use super::estimates;
-use super::wire::{Caller, Spare, Text, parse, retry_after_ms};
+use super::wire::{Caller, Spare, Text, object, retry_after_ms};
 use super::{Ask, Download, Listed, Progress, Protocol, Provider, SnapshotProvider, asking};
 use crate::config::{Secret, Settings, Timeouts};
 use crate::domain::{MicroUsd, Price, Usage};
@@ -173,7 +173,7 @@ impl SnapshotProvider for BrightData {
 
     fn decode_trigger(&self, reply: &HttpResponse) -> Result<String> {
         let spare = Spare::new();
-        let triggered: Triggered<'_> = parse(&reply.body, &spare).unwrap_or_default();
+        let triggered: Triggered<'_> = object(&reply.body, &spare).unwrap_or_default();
         triggered.snapshot_id.owned().or_else(|| triggered.id.owned()).ok_or_else(|| {
             let what = "the trigger's reply names no snapshot: the work may have been started";
             self.caller().content(reply, ErrorKind::OutcomeUnknown, None, what).with(|context| context.maybe_charged = true)

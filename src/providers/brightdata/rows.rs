@@ -160,7 +160,7 @@ impl Row<'_> {
         let words = self.error.filled().unwrap_or("no reason given");
         let code = self.error_code.filled();
         let told = code.map(|code| format!(" ({code})")).unwrap_or_default();
-        let message = format!("{} has an error row for this question: {}{told}", caller.title, excerpt(words, 300));
+        let message = format!("{} has an error row for this question: {}{told}", caller.title, caller.words(words));
         let class = class_of(words).or_else(|| code.map(class_of_code)).unwrap_or_else(|| "record_error".to_owned());
         Error::new(ErrorKind::Record, message).with(|context| {
             context.provider = Some(caller.provider.to_owned());

@@ -56,10 +56,17 @@ pub(super) fn not_an_answer(text: &str, question: &str) -> Option<&'static str> 
     }
 }
 
-/// Equal but for case and white space.
+/// Equal but for case and white space. Stops at the first difference: one side is often a whole answer.
 pub(super) fn same_words(one: &str, other: &str) -> bool {
-    let words = |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_lowercase).collect() };
-    words(one) == words(other)
+    let same = |one: &str, other: &str| one.chars().flat_map(char::to_lowercase).eq(other.chars().flat_map(char::to_lowercase));
+    let (mut one, mut other) = (one.split_whitespace(), other.split_whitespace());
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return true,
+            (Some(left), Some(right)) if same(left, right) => {}
+            _ => return false,
+        }
+    }
 }
 
 /// `2026-09-24T12:00:00.000Z` and the like: mostly digits and the marks between them.

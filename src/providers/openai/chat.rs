@@ -13,7 +13,7 @@ use crate::domain::{Citation, Outcome, RunStatus, Usage};
 use crate::error::{ErrorKind, Result};
 use crate::http::{HttpRequest, HttpResponse};
 use crate::providers::asking::{UserLocation, applied};
-use crate::providers::wire::{Caller, Count, Either, List, Maybe, Spare, Text, parse};
+use crate::providers::wire::{Caller, Count, Either, List, Maybe, Spare, Text, object};
 use crate::providers::{Ask, answer, estimates};
 
 /// True for `gpt-4o-search-preview`, `gpt-5-search-api` and their dated ids.
@@ -113,7 +113,7 @@ impl<'a> Reply<'a> {
     /// # Errors
     /// [`ErrorKind::Undecodable`] when it is no JSON object.
     pub(super) fn read(caller: &Caller<'_>, reply: &'a HttpResponse, spare: &'a Spare) -> Result<Self> {
-        parse(&reply.body, spare).ok_or_else(|| {
+        object(&reply.body, spare).ok_or_else(|| {
             caller.content(reply, ErrorKind::Undecodable, None, "the reply is no JSON object").with(|c| c.maybe_charged = true)
         })
     }
@@ -140,14 +140,15 @@ impl<'a> Reply<'a> {
     /// # Errors
     /// The failure by its code; [`ErrorKind::Semantic`] when the body is none of a completion.
     pub(super) fn check(&self, caller: &Caller<'_>, reply: &HttpResponse) -> Result<()> {
-        let error = match &self.error.0 {
-            Some(error) if error.is_filled() => error.inside_a_200(caller, reply),
+        let (error, charged) = match &self.error.0 {
+            Some(error) if error.is_filled() => (error.inside_a_200(caller, reply), self.usage.0.is_some()),
             _ if self.choice().is_none() => {
-                caller.content(reply, ErrorKind::Semantic, Some("no_choices"), "the reply is no completion: it has no 'choices'")
+                let what = "the reply is no completion: it has no 'choices'";
+                (caller.content(reply, ErrorKind::Semantic, Some("no_choices"), what), true)
             }
             _ => return Ok(()),
         };
-        Err(error.with(|context| context.maybe_charged = self.usage.0.is_some()))
+        Err(error.with(|context| context.maybe_charged = charged))
     }
 
     /// The answer's text and the refusal's words.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, ErrorKind};
 use crate::http::HttpResponse;
-use crate::providers::wire::{Caller, Failure, Maybe, Spare, Text, parse};
+use crate::providers::wire::{Caller, Failure, Maybe, Spare, Text, object};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -86,7 +86,7 @@ fn is_spend_limit(message: &str) -> bool {
 /// charged; a 429, 503 or 529 says that nothing was done.
 pub(super) fn of_reply(caller: &Caller<'_>, reply: &HttpResponse) -> Error {
     let spare = Spare::new();
-    let body: Option<Body<'_>> = parse(&reply.body, &spare);
+    let body: Option<Body<'_>> = object(&reply.body, &spare);
     let failure = match body.and_then(|body| body.error.0) {
         // A money code means money on the statuses OpenAI sends it with, not on a 5xx of some gateway.
         Some(error) => error.failure(error.meaning().filter(|_| reply.status < 500)),

@@ -4,6 +4,7 @@
 //! of an answer without annotations are left in the text, where the text analysis finds them. Charged searches are the
 //! `search` actions; `open_page` and `find_in_page` are not known to be charged.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use crate::domain::{Citation, Outcome, RunStatus, Usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{HttpRequest, HttpResponse};
 use crate::providers::asking::{UserLocation, applied};
-use crate::providers::wire::{Caller, Count, List, Maybe, Spare, Text, parse};
+use crate::providers::wire::{Caller, Count, List, Maybe, Spare, Text, object};
 use crate::providers::{Ask, answer, estimates};
 
 #[derive(Serialize)]
@@ -213,7 +214,7 @@ impl<'a> Reply<'a> {
     /// # Errors
     /// [`ErrorKind::Undecodable`] when it is no JSON object.
     pub(super) fn read(caller: &Caller<'_>, reply: &'a HttpResponse, spare: &'a Spare) -> Result<Self> {
-        parse(&reply.body, spare).ok_or_else(|| {
+        object(&reply.body, spare).ok_or_else(|| {
             caller.content(reply, ErrorKind::Undecodable, None, "the reply is no JSON object").with(|c| c.maybe_charged = true)
         })
     }
@@ -255,24 +256,22 @@ impl<'a> Reply<'a> {
     /// # Errors
     /// The failure by its code; [`ErrorKind::Semantic`] when the body is none of a response.
     pub(super) fn check(&self, caller: &Caller<'_>, reply: &HttpResponse) -> Result<()> {
-        let failed = match &self.error.0 {
-            Some(error) if error.is_filled() => Some(error.inside_a_200(caller, reply)),
-            _ => match self.status.as_str() {
-                "failed" | "cancelled" | "queued" | "in_progress" => {
-                    let what = format!("a reply of status {} has state '{}' and no answer", reply.status, self.status.as_str());
-                    Some(caller.content(reply, ErrorKind::Semantic, Some(self.status.as_str()), &what))
-                }
-                _ if self.output.is_none() => Some(caller.content(
-                    reply,
-                    ErrorKind::Semantic,
-                    Some("no_output"),
-                    "the reply is no response: it has no 'output'",
-                )),
-                _ => None,
-            },
-        };
         // Tokens were counted, so they may be on the bill although there is no answer.
-        failed.map_or(Ok(()), |error: Error| Err(error.with(|context| context.maybe_charged = self.usage.0.is_some())))
+        let counted = self.usage.0.is_some();
+        let failed = |error: Error, charged: bool| Err(error.with(|context| context.maybe_charged = charged));
+        if let Some(error) = self.error.0.as_ref().filter(|error| error.is_filled()) {
+            return failed(error.inside_a_200(caller, reply), counted);
+        }
+        let status = self.status.as_str();
+        if matches!(status, "failed" | "cancelled" | "queued" | "in_progress") {
+            let what = format!("a reply of status {} has state '{status}' and no answer", reply.status);
+            return failed(caller.content(reply, ErrorKind::Semantic, Some(status), &what), counted);
+        }
+        if self.output.is_none() {
+            let what = "the reply is no response: it has no 'output'";
+            return failed(caller.content(reply, ErrorKind::Semantic, Some("no_output"), what), true);
+        }
+        Ok(())
     }
 
     /// The text of all `output_text` parts joined, and the refusal's words.
@@ -307,7 +306,8 @@ impl<'a> Reply<'a> {
             citations.extend(part.annotations.into_iter().filter_map(|note| note.0.as_ref()?.citation(base, length)));
             base += length;
         }
-        let mut seen: HashSet<String> = citations.iter().map(|citation| answer::same_page(&citation.url)).collect();
+        let notes = self.parts().flat_map(|part| &part.annotations).filter_map(|note| note.0.as_ref()?.url.filled());
+        let mut seen: HashSet<Cow<'_, str>> = notes.map(answer::same_page).collect();
         let retrieved = self.items().filter_map(|item| item.action.0.as_ref()).flat_map(|action| &action.sources);
         for source in retrieved.filter_map(|source| source.0.as_ref()) {
             if let Some(url) = source.url.filled().filter(|url| seen.insert(answer::same_page(url))) {

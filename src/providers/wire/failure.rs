@@ -41,9 +41,10 @@ impl Caller<'_> {
     pub(crate) fn error(&self, reply: &HttpResponse, failure: Failure) -> Error {
         let kind = failure.kind.unwrap_or_else(|| meaning(reply.status));
         let mut message = format!("{} API returned status {}", self.title, reply.status);
-        if let Some(words) = failure.message.as_deref().map(|words| self.redact(words)).filter(|words| !words.is_empty()) {
+        let words = self.words(failure.message.as_deref().unwrap_or_default());
+        if !words.is_empty() {
             message.push_str(": ");
-            message.push_str(&excerpt(&words, WORDS));
+            message.push_str(&words);
         }
         let advice = match kind {
             ErrorKind::Auth => format!("check {}", self.key_variable),
@@ -82,8 +83,15 @@ impl Caller<'_> {
     /// An error about the content of a 2xx reply.
     pub(crate) fn content(&self, reply: &HttpResponse, kind: ErrorKind, code: Option<&str>, what: &str) -> Error {
         let mut error = self.error(reply, Failure { kind: Some(kind), code: code.map(str::to_owned), ..Failure::default() });
-        error.message = format!("{}: {}", self.title, excerpt(&self.redact(what), WORDS));
+        error.message = format!("{}: {}", self.title, self.words(what));
         error
+    }
+
+    /// The provider's words on one line, short, without the key and without control characters: they end in logs and on
+    /// terminals.
+    pub(crate) fn words(&self, text: &str) -> String {
+        let text = self.redact(text).replace(char::is_control, " ");
+        excerpt(&text.split_whitespace().collect::<Vec<_>>().join(" "), WORDS)
     }
 
     fn redact(&self, text: &str) -> String {
@@ -177,5 +185,6 @@ mod tests {
         let error = caller.error(&reply(&[]), failure);
         assert_eq!(error.message, "OpenAI API returned status 429: no such key ***; check OPENAI_API_KEY");
         assert!(!format!("{error:?}").contains("secret"));
+        assert_eq!(caller.words("a\u{1b}[31m\n\tb  sk-secret-123"), "a [31m b ***");
     }
 }

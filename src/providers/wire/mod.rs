@@ -18,7 +18,12 @@ pub(crate) use tolerant::{Count, Either, Flag, List, Maybe, Text};
 /// Where a repaired copy lives while what borrows from it is used.
 pub(crate) type Spare = OnceCell<Vec<u8>>;
 
-/// Reads `body`; on failure once more after [`repaired`]. `None` when it is no JSON object even so.
+/// Reads `body` as an object. `None` when it is none: a derived reader alone would take a list for one.
+pub(crate) fn object<'a, T: Deserialize<'a>>(body: &'a [u8], spare: &'a Spare) -> Option<T> {
+    parse::<Maybe<T>>(body, spare)?.0
+}
+
+/// Reads `body`; on failure once more after [`repaired`]. `None` when it is no JSON even so.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], spare: &'a Spare) -> Option<T> {
     if let Ok(value) = serde_json::from_slice(body) {
         return Some(value);

@@ -32,7 +32,8 @@ pub(super) fn create(call: Call<'_>, body: &Value) -> Reply {
     let mut seen = std::collections::HashSet::new();
     for (position, request) in list.iter().enumerate() {
         let id = request.get("custom_id").and_then(Value::as_str).unwrap_or("");
-        let valid = (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+        let valid =
+            (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
         if !valid {
             return refuse(&format!("requests.{position}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{{1,64}}$'"));
         }
@@ -65,7 +66,13 @@ pub(super) fn create(call: Call<'_>, body: &Value) -> Reply {
 
 fn object(sim: &Sim, batch: &Batch) -> Value {
     let ended = batch.results.is_some();
-    let status = if ended { "ended" } else if batch.canceled_ms.is_some() { "canceling" } else { "in_progress" };
+    let status = if ended {
+        "ended"
+    } else if batch.canceled_ms.is_some() {
+        "canceling"
+    } else {
+        "in_progress"
+    };
     let [succeeded, errored, canceled] = batch.counts;
     let processing = if ended { 0 } else { batch.requests.len() };
     let end = batch.canceled_ms.unwrap_or(batch.ready_ms);
@@ -117,7 +124,8 @@ fn run(sim: &Sim, batch: &Batch) -> (String, [usize; 3]) {
             json!({"type": "canceled"})
         } else {
             let reply = messages::answer(call, params);
-            let body: Value = serde_json::from_slice(&reply.body).unwrap_or_else(|_| error_value("api_error", "Internal server error", 0));
+            let body: Value =
+                serde_json::from_slice(&reply.body).unwrap_or_else(|_| error_value("api_error", "Internal server error", 0));
             if reply.status < 400 {
                 *succeeded += 1;
                 json!({"type": "succeeded", "message": body})
@@ -163,13 +171,21 @@ pub(super) fn list(sim: &Sim, query: &[(String, String)]) -> Reply {
     let more = batches.len() > limit;
     let data: Vec<Value> = batches.iter().take(limit).map(|batch| object(sim, batch)).collect();
     let edge = |batch: Option<&Value>| batch.and_then(|batch| batch.get("id")).cloned();
-    headers(Reply::json(200, &json!({"data": data, "first_id": edge(data.first()), "last_id": edge(data.last()), "has_more": more})), 7)
+    headers(
+        Reply::json(200, &json!({"data": data, "first_id": edge(data.first()), "last_id": edge(data.last()), "has_more": more})),
+        7,
+    )
 }
 
 pub(super) fn cancel(sim: &Sim, id: &str) -> Reply {
     with(sim, id, |batch| {
         if batch.results.is_some() {
-            return error(400, "invalid_request_error", &format!("Batch {id} cannot be canceled because it has already ended."), rng::hash(id.as_bytes()));
+            return error(
+                400,
+                "invalid_request_error",
+                &format!("Batch {id} cannot be canceled because it has already ended."),
+                rng::hash(id.as_bytes()),
+            );
         }
         let now = now_ms();
         batch.canceled_ms = batch.canceled_ms.or(Some(now));

@@ -33,7 +33,8 @@ pub(super) fn answer(call: Call<'_>, body: &Value) -> Reply {
     };
     let engine = format!("anthropic:{}", request.base);
     let asked = Asked { engine: &engine, prompt: &request.whole, country: request.country };
-    let ids = request.paused.into_iter().flatten().filter(|block| block.get("type").and_then(Value::as_str) == Some("server_tool_use"));
+    let ids =
+        request.paused.into_iter().flatten().filter(|block| block.get("type").and_then(Value::as_str) == Some("server_tool_use"));
     let ids: Vec<&str> = ids.filter_map(|block| block.get("id").and_then(Value::as_str)).collect();
     let continued = ids.first().and_then(|id| blocks::occurrence_of(id));
     let (key, occurrence) = match continued {
@@ -78,7 +79,10 @@ fn structured(call: Call<'_>, request: &Request<'_>, key: u64, name: &str, schem
     let (content, stop) = match tool {
         Some(name) => {
             let input = serde_json::from_str::<Value>(&text).unwrap_or_else(|_| json!({}));
-            (json!({"type": "tool_use", "id": format!("toolu_01{}", rng::hex(key, 22)), "name": name, "input": input}), "tool_use")
+            (
+                json!({"type": "tool_use", "id": format!("toolu_01{}", rng::hex(key, 22)), "name": name, "input": input}),
+                "tool_use",
+            )
         }
         None => (json!({"type": "text", "text": text}), "end_turn"),
     };
@@ -108,7 +112,10 @@ fn prose(call: Call<'_>, request: &Request<'_>, (key, occurrence): (u64, u32), a
     if thinks && done == 0 {
         content.push(blocks::thinking(key, &request.question));
     }
-    let code = call.fault.filter(|fault| fault.is("search_error") && !fault.argument.is_empty()).map_or("unavailable", |fault| fault.argument.as_str());
+    let code = call
+        .fault
+        .filter(|fault| fault.is("search_error") && !fault.argument.is_empty())
+        .map_or("unavailable", |fault| fault.argument.as_str());
     let mut searches = 0;
     let mut number = done;
     while number < queries.len() || (pauses && number == done) {
@@ -157,8 +164,20 @@ fn prose(call: Call<'_>, request: &Request<'_>, (key, occurrence): (u64, u32), a
         style: Style::Anthropic,
     };
     serve::served(call, facts, key, &answer, &rendered, kind, searched);
-    let stop = if refused { "refusal" } else if rendered.cut { "max_tokens" } else { "end_turn" };
-    let kind = if refused { "refusal" } else if rendered.cut { "incomplete" } else { "answer" };
+    let stop = if refused {
+        "refusal"
+    } else if rendered.cut {
+        "max_tokens"
+    } else {
+        "end_turn"
+    };
+    let kind = if refused {
+        "refusal"
+    } else if rendered.cut {
+        "incomplete"
+    } else {
+        "answer"
+    };
     Made { content, stop, used, kind, part: done as u64 }
 }
 

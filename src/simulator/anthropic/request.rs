@@ -59,7 +59,9 @@ pub(super) fn read(body: &Value) -> Result<Request<'_>, Refused> {
         return Err(invalid(format!("messages.{position}.role: Input should be 'user' or 'assistant'")));
     }
     let users: Vec<&Value> = messages.iter().filter(|message| role(message) == "user").collect();
-    let Some(question) = users.last().map(|message| text_of(message)) else { return Err(invalid("messages: first message must use the \"user\" role")) };
+    let Some(question) = users.last().map(|message| text_of(message)) else {
+        return Err(invalid("messages: first message must use the \"user\" role"));
+    };
     if question.trim().is_empty() {
         return Err(invalid("messages.0: all messages must have non-empty content"));
     }
@@ -73,7 +75,11 @@ pub(super) fn read(body: &Value) -> Result<Request<'_>, Refused> {
         }
         whole.push_str(&text_of(message));
     }
-    let paused = messages.last().filter(|message| role(message) == "assistant").and_then(|message| message.get("content")).and_then(Value::as_array);
+    let paused = messages
+        .last()
+        .filter(|message| role(message) == "assistant")
+        .and_then(|message| message.get("content"))
+        .and_then(Value::as_array);
     let thinking = body.get("thinking").and_then(|thinking| thinking.get("type")).and_then(Value::as_str);
     if thinking == Some("enabled") {
         let budget = body.pointer("/thinking/budget_tokens").and_then(Value::as_u64).unwrap_or(0);
@@ -126,7 +132,9 @@ fn tools<'a>(body: &'a Value, request: &mut Request<'a>) -> Result<(), Refused> 
                 }
                 let set = |name: &str| tool.get(name).is_some_and(|value| !value.is_null());
                 if set("allowed_domains") && set("blocked_domains") {
-                    return Err(invalid(format!("tools.{position}.{kind}: only one of allowed_domains and blocked_domains may be given")));
+                    return Err(invalid(format!(
+                        "tools.{position}.{kind}: only one of allowed_domains and blocked_domains may be given"
+                    )));
                 }
                 if let Some(uses) = tool.get("max_uses").and_then(Value::as_u64) {
                     if uses == 0 {
@@ -136,7 +144,9 @@ fn tools<'a>(body: &'a Value, request: &mut Request<'a>) -> Result<(), Refused> 
                 }
                 request.country = tool.pointer("/user_location/country").and_then(Value::as_str);
                 if request.country.is_some_and(|code| code.len() != 2) {
-                    return Err(invalid(format!("tools.{position}.{kind}.user_location.country: String should have at most 2 characters")));
+                    return Err(invalid(format!(
+                        "tools.{position}.{kind}.user_location.country: String should have at most 2 characters"
+                    )));
                 }
                 request.searches = true;
             }
@@ -152,7 +162,11 @@ fn tools<'a>(body: &'a Value, request: &mut Request<'a>) -> Result<(), Refused> 
                     request.forced = Some((name, schema));
                 }
             }
-            other => return Err(invalid(format!("tools.{position}: Input tag '{other}' found using 'type' does not match any of the expected tags"))),
+            other => {
+                return Err(invalid(format!(
+                    "tools.{position}: Input tag '{other}' found using 'type' does not match any of the expected tags"
+                )));
+            }
         }
     }
     Ok(())

@@ -42,7 +42,9 @@ impl Engine {
     /// The inputs it takes; any other is refused.
     pub(crate) fn inputs(self) -> &'static [&'static str] {
         match self {
-            Self::ChatGpt => &["url", "prompt", "country", "index", "web_search", "additional_prompt", "require_sources", "geolocation"],
+            Self::ChatGpt => {
+                &["url", "prompt", "country", "index", "web_search", "additional_prompt", "require_sources", "geolocation"]
+            }
             Self::Perplexity => &["url", "prompt", "country", "index", "export_markdown_file", "additional_prompt"],
             Self::Gemini => &["url", "prompt", "country", "index"],
         }

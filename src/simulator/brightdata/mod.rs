@@ -111,7 +111,9 @@ fn progress(call: Call<'_>, id: &str) -> Reply {
 }
 
 fn list(call: Call<'_>, query: &[(String, String)]) -> Reply {
-    let Some(dataset) = parameter(query, "dataset_id") else { return Reply::json(400, &json!({"error": "dataset_id is required"})) };
+    let Some(dataset) = parameter(query, "dataset_id") else {
+        return Reply::json(400, &json!({"error": "dataset_id is required"}));
+    };
     let number = |name: &str, default: usize| parameter(query, name).and_then(|text| text.parse().ok()).unwrap_or(default);
     let (skip, limit) = (number("skip", 0), number("limit", 1_000));
     if limit > 5_000 {
@@ -124,7 +126,10 @@ fn list(call: Call<'_>, query: &[(String, String)]) -> Reply {
     let wanted = parameter(query, "status");
     let store = lock(&call.sim.brightdata);
     let lines = store.newest_first().filter(|snapshot| {
-        snapshot.dataset == dataset && snapshot.created_ms >= from && snapshot.created_ms <= to && snapshot.created_ms + lag <= now
+        snapshot.dataset == dataset
+            && snapshot.created_ms >= from
+            && snapshot.created_ms <= to
+            && snapshot.created_ms + lag <= now
     });
     let lines = lines.map(|snapshot| (snapshot, snapshot.status(now, snapshot.fault.as_ref())));
     let lines = lines.filter(|(_, status)| wanted.is_none_or(|wanted| wanted == status));

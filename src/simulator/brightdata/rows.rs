@@ -346,7 +346,11 @@ fn chatgpt(object: &mut Map<String, Value>, made: &Made, row: &Row, snapshot: &S
     put(object, "citations", citations);
     put(object, "links_attached", links(made));
     let ranked = made.answer.sources.iter().enumerate();
-    put(object, "search_sources", ranked.map(|(rank, source)| json!({"url": source.url, "title": source.title, "rank": rank + 1})).collect());
+    put(
+        object,
+        "search_sources",
+        ranked.map(|(rank, source)| json!({"url": source.url, "title": source.title, "rank": rank + 1})).collect(),
+    );
     put(object, "search_sources_more", json!([]));
     put(object, "model", json!("gpt-5-5"));
     put(object, "web_search", row.input.get("web_search").cloned().unwrap_or(json!(true)));
@@ -375,14 +379,19 @@ fn uncited(made: &Made) -> impl Iterator<Item = (usize, &super::super::text::Sou
 fn links(made: &Made) -> Value {
     let own = made.rendered.own_links.iter().map(|url| (url.clone(), "link"));
     let cited = made.rendered.links.iter().map(|link| (link.url.clone(), "source"));
-    own.chain(cited).enumerate().map(|(position, (url, text))| json!({"url": url, "text": text, "position": position + 1})).collect()
+    own.chain(cited)
+        .enumerate()
+        .map(|(position, (url, text))| json!({"url": url, "text": text, "position": position + 1}))
+        .collect()
 }
 
 fn perplexity(object: &mut Map<String, Value>, made: &Made) {
     let sources = made.answer.sources.iter().enumerate();
     let listed: Value = sources
         .clone()
-        .map(|(position, source)| json!({"title": source.title, "url": source.url, "description": null, "position": position + 1}))
+        .map(
+            |(position, source)| json!({"title": source.title, "url": source.url, "description": null, "position": position + 1}),
+        )
         .collect();
     let citations: Value = sources
         .map(|(position, source)| {
@@ -407,13 +416,16 @@ fn gemini(object: &mut Map<String, Value>, made: &Made) {
     for link in &made.rendered.links {
         if let Some(source) = made.answer.sources.get(link.source) {
             let position = citations.len() + 1;
-            citations.push(json!({"url": link.url, "title": source.title, "domain": host(&source.url), "cited": true, "position": position}));
+            citations.push(
+                json!({"url": link.url, "title": source.title, "domain": host(&source.url), "cited": true, "position": position}),
+            );
         }
     }
     for (_, source) in uncited(made) {
         let url = tracked_url(source, Style::Gemini, true);
         let position = citations.len() + 1;
-        citations.push(json!({"url": url, "title": source.title, "domain": host(&source.url), "cited": false, "position": position}));
+        citations
+            .push(json!({"url": url, "title": source.title, "domain": host(&source.url), "cited": false, "position": position}));
     }
     put(object, "citations", Value::Array(citations));
     put(object, "links_attached", links(made));

@@ -45,12 +45,20 @@ impl Snapshot {
             Some(fault) if fault.is("snapshot_forever_running") => "running",
             Some(fault) if fault.is("snapshot_failed") && now >= self.ready_ms => "failed",
             Some(fault) if fault.is("snapshot_canceled") && now >= self.ready_ms => "canceled",
-            Some(fault) if fault.is("snapshot_unknown_word") => return if fault.argument.is_empty() { "reticulating".to_owned() } else { fault.argument.clone() },
+            Some(fault) if fault.is("snapshot_unknown_word") => {
+                return if fault.argument.is_empty() { "reticulating".to_owned() } else { fault.argument.clone() };
+            }
             _ if self.canceled_ms.is_some() => "canceled",
             _ if now >= self.ready_ms => "ready",
             _ => {
                 let (passed, total) = (now.saturating_sub(self.created_ms), self.ready_ms.saturating_sub(self.created_ms));
-                if passed * 10 < total { "starting" } else if passed * 10 < total * 9 { "running" } else { "building" }
+                if passed * 10 < total {
+                    "starting"
+                } else if passed * 10 < total * 9 {
+                    "running"
+                } else {
+                    "building"
+                }
             }
         };
         word.to_owned()
@@ -111,7 +119,10 @@ impl Store {
     /// Running snapshots: (with at most 20 inputs, with more).
     pub(super) fn running(&self, now: u64) -> (usize, usize) {
         let running = self.open.iter().filter_map(|id| self.snapshots.get(id)).filter(|snapshot| snapshot.running(now));
-        running.fold((0, 0), |(small, large), snapshot| if snapshot.rows.len() <= 20 { (small + 1, large) } else { (small, large + 1) })
+        running.fold(
+            (0, 0),
+            |(small, large), snapshot| if snapshot.rows.len() <= 20 { (small + 1, large) } else { (small, large + 1) },
+        )
     }
 
     pub(super) fn insert(&mut self, snapshot: Snapshot, record: bool) {
@@ -224,7 +235,9 @@ pub(super) fn download(call: Call<'_>, id: &str, query: &[(String, String)]) -> 
 
 fn not_ready(snapshot: &Snapshot, now: u64, late: bool, fault: Option<&Fault>) -> Option<Reply> {
     let status = snapshot.status(now, fault);
-    let wait = |word: &str, message: &str| Some(Reply::json(202, &json!({"status": word, "message": message})).header("retry-after", "10"));
+    let wait = |word: &str, message: &str| {
+        Some(Reply::json(202, &json!({"status": word, "message": message})).header("retry-after", "10"))
+    };
     match status.as_str() {
         "failed" => return Some(Reply::text(400, "Snapshot is empty")),
         "canceled" if snapshot.canceled_ms.is_none() => return Some(Reply::text(400, "Snapshot is empty")),
@@ -258,6 +271,8 @@ pub(super) fn body(rows: Vec<Value>, format: &str, fault: Option<&Fault>) -> Rep
         "json" if faults::is(fault, "data_wrapper") => Reply::json(200, &json!({"data": rows})),
         "json" if faults::is(fault, "single_object") && rows.len() == 1 => Reply::json(200, rows.first().unwrap_or(&Value::Null)),
         "json" => Reply::json(200, &Value::Array(rows)),
-        other => Reply::json(400, &json!({"validation_errors": [format!("format must be one of [json, ndjson, jsonl], got {other}")]})),
+        other => {
+            Reply::json(400, &json!({"validation_errors": [format!("format must be one of [json, ndjson, jsonl], got {other}")]}))
+        }
     }
 }

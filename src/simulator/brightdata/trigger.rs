@@ -133,7 +133,8 @@ fn check(engine: Engine, position: usize, input: &Value) -> Vec<String> {
     }
     match object.get("country") {
         None | Some(Value::Null) => {}
-        Some(Value::String(code)) if code.is_empty() || (code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_uppercase())) => {}
+        Some(Value::String(code))
+            if code.is_empty() || (code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_uppercase())) => {}
         Some(code) => wrong.push(format!("input[{position}].country: {code} is not an ISO 3166-1 alpha-2 code")),
     }
     wrong
@@ -165,7 +166,8 @@ pub(super) fn scrape(call: Call<'_>, query: &[(String, String)], body: &[u8]) ->
     }
     let wait = snapshot.ready_ms.saturating_sub(now_ms());
     if wait > 60_000 {
-        let body = json!({"snapshot_id": snapshot.id, "status": "running", "message": "Snapshot is not ready yet, try again in 10s"});
+        let body =
+            json!({"snapshot_id": snapshot.id, "status": "running", "message": "Snapshot is not ready yet, try again in 10s"});
         return Reply { delay_ms: 60_000, ..Reply::json(202, &body).header("retry-after", "10") };
     }
     let rows = rows::all(call.sim, &snapshot);

@@ -20,11 +20,13 @@ pub(super) struct Batch {
     ready_ms: u64,
     total: usize,
     model: Option<String>,
-    /// The file cannot be run: (code, line, message).
-    problem: Option<(&'static str, Option<usize>, String)>,
+    problem: Option<Problem>,
     cancelling_ms: Option<u64>,
     done: Option<Done>,
 }
+
+/// Why a file cannot be run: code, line from 1, message.
+type Problem = (&'static str, Option<usize>, String);
 
 #[derive(Debug, Clone, Default)]
 struct Done {
@@ -40,19 +42,32 @@ const ENDPOINTS: [&str; 2] = ["/v1/responses", "/v1/chat/completions"];
 pub(super) fn create(call: Call<'_>, body: &Value) -> Reply {
     let sim = call.sim;
     let word = |name: &str| body.get(name).and_then(Value::as_str);
-    let missing = |name: &str| invalid(&format!("Missing required parameter: '{name}'."), Some(name), Some("missing_required_parameter"));
+    let missing =
+        |name: &str| invalid(&format!("Missing required parameter: '{name}'."), Some(name), Some("missing_required_parameter"));
     let Some(input) = word("input_file_id") else { return missing("input_file_id") };
     let Some(endpoint) = word("endpoint") else { return missing("endpoint") };
     let Some(window) = word("completion_window") else { return missing("completion_window") };
     if !ENDPOINTS.contains(&endpoint) {
-        return invalid(&format!("Invalid value: '{endpoint}'. Supported values are: '/v1/responses' and '/v1/chat/completions'."), Some("endpoint"), Some("invalid_value"));
+        return invalid(
+            &format!("Invalid value: '{endpoint}'. Supported values are: '/v1/responses' and '/v1/chat/completions'."),
+            Some("endpoint"),
+            Some("invalid_value"),
+        );
     }
     if window != "24h" {
-        return invalid(&format!("Invalid value: '{window}'. Value must be '24h'."), Some("completion_window"), Some("invalid_value"));
+        return invalid(
+            &format!("Invalid value: '{window}'. Value must be '24h'."),
+            Some("completion_window"),
+            Some("invalid_value"),
+        );
     }
     let mut store = lock(&sim.openai);
     let Some(file) = store.files.iter().find(|file| file.id == input && file.purpose == "batch").cloned() else {
-        return invalid(&format!("Invalid 'input_file_id': no such file with purpose 'batch': {input}"), Some("input_file_id"), None);
+        return invalid(
+            &format!("Invalid 'input_file_id': no such file with purpose 'batch': {input}"),
+            Some("input_file_id"),
+            None,
+        );
     };
     let (total, model, problem) = examine(&file.bytes, endpoint);
     let id = store.id(sim.nonce, "batch_");
@@ -77,7 +92,7 @@ pub(super) fn create(call: Call<'_>, body: &Value) -> Reply {
 }
 
 /// Checks every line of the input file.
-fn examine(bytes: &[u8], endpoint: &str) -> (usize, Option<String>, Option<(&'static str, Option<usize>, String)>) {
+fn examine(bytes: &[u8], endpoint: &str) -> (usize, Option<String>, Option<Problem>) {
     let text = String::from_utf8_lossy(bytes);
     let mut seen = std::collections::HashSet::new();
     let mut model: Option<String> = None;
@@ -90,14 +105,30 @@ fn examine(bytes: &[u8], endpoint: &str) -> (usize, Option<String>, Option<(&'st
         };
         let word = |name: &str| line.get(name).and_then(Value::as_str);
         if !word("custom_id").is_some_and(|id| seen.insert(id.to_owned())) {
-            return (0, None, Some(("duplicate_custom_id", at, "The custom_id for this request is missing or a duplicate of another request.".to_owned())));
+            return (
+                0,
+                None,
+                Some((
+                    "duplicate_custom_id",
+                    at,
+                    "The custom_id for this request is missing or a duplicate of another request.".to_owned(),
+                )),
+            );
         }
         if word("url") != Some(endpoint) {
-            return (0, None, Some(("invalid_url", at, "The URL provided for this request does not match the batch endpoint.".to_owned())));
+            return (
+                0,
+                None,
+                Some(("invalid_url", at, "The URL provided for this request does not match the batch endpoint.".to_owned())),
+            );
         }
         let named = line.get("body").and_then(|body| body.get("model")).and_then(Value::as_str).map(str::to_owned);
         if model.is_some() && named != model {
-            return (0, None, Some(("mismatched_model", at, "The provided model does not match the model of the other requests.".to_owned())));
+            return (
+                0,
+                None,
+                Some(("mismatched_model", at, "The provided model does not match the model of the other requests.".to_owned())),
+            );
         }
         model = named;
     }
@@ -127,7 +158,8 @@ fn status(batch: &Batch, now: u64) -> &'static str {
 fn object(batch: &Batch, status: &str) -> Value {
     let seconds = |milliseconds: u64| milliseconds / 1000;
     let created = seconds(batch.created_ms);
-    let at = |states: &[&str], milliseconds: u64| if states.contains(&status) { json!(seconds(milliseconds)) } else { Value::Null };
+    let at =
+        |states: &[&str], milliseconds: u64| if states.contains(&status) { json!(seconds(milliseconds)) } else { Value::Null };
     let validating = status == "validating" || status == "failed";
     let done = batch.done.clone().unwrap_or_default();
     let total = if validating { 0 } else { batch.total };
@@ -184,7 +216,8 @@ pub(crate) fn settle(sim: &Sim) {
             // Claimed here, so that two observers at the same time do not answer it twice.
             batch.done = Some(Done::default());
             let batch = batch.clone();
-            let bytes = store.files.iter().find(|file| file.id == batch.input_file).map(|file| file.bytes.clone()).unwrap_or_default();
+            let bytes =
+                store.files.iter().find(|file| file.id == batch.input_file).map(|file| file.bytes.clone()).unwrap_or_default();
             (batch, bytes)
         };
         let (batch, bytes) = next;
@@ -274,7 +307,10 @@ pub(super) fn list(sim: &Sim, query: &[(String, String)]) -> Reply {
     let more = batches.len() > limit;
     let data: Vec<Value> = batches.iter().take(limit).map(|batch| object(batch, status(batch, now))).collect();
     let edge = |batch: Option<&Value>| batch.and_then(|batch| batch.get("id")).cloned();
-    Reply::json(200, &json!({"object": "list", "data": data, "first_id": edge(data.first()), "last_id": edge(data.last()), "has_more": more}))
+    Reply::json(
+        200,
+        &json!({"object": "list", "data": data, "first_id": edge(data.first()), "last_id": edge(data.last()), "has_more": more}),
+    )
 }
 
 pub(super) fn cancel(sim: &Sim, id: &str) -> Reply {

@@ -104,7 +104,11 @@ pub(super) fn answer(call: Call<'_>, body: &Value) -> Reply {
         status: kind,
     });
     let content = if declined.is_some() { Value::Null } else { Value::String(text) };
-    let model = if faults::is(call.fault, "other_model") { "gpt-4.1-2025-04-14".to_owned() } else { request::served_model(&request.name, request.model.base) };
+    let model = if faults::is(call.fault, "other_model") {
+        "gpt-4.1-2025-04-14".to_owned()
+    } else {
+        request::served_model(&request.name, request.model.base)
+    };
     let message = json!({"role": "assistant", "content": content, "refusal": declined, "annotations": annotations});
     let finish = if cut { "length" } else { "stop" };
     let reply = json!({
@@ -132,7 +136,8 @@ fn is_search_model(model: Model) -> bool {
 fn read(body: &Value) -> Result<Request<'_>, Reply> {
     let (name, model) = request::model(body)?;
     if model.reasoning && body.get("max_tokens").is_some_and(|value| !value.is_null()) {
-        let message = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
+        let message =
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
         return Err(invalid(message, Some("max_tokens"), Some("unsupported_parameter")));
     }
     request::common(body, model)?;
@@ -156,7 +161,8 @@ fn read(body: &Value) -> Result<Request<'_>, Reply> {
         return Err(invalid(&format!("Invalid value for '{param}'."), Some(&param), Some("invalid_value")));
     }
     let schema = request::json_schema(body.get("response_format"), "response_format")?;
-    let prompt = request::messages(None, messages).ok_or_else(|| invalid("Invalid 'messages'.", Some("messages"), Some("invalid_type")))?;
+    let prompt = request::messages(None, messages)
+        .ok_or_else(|| invalid("Invalid 'messages'.", Some("messages"), Some("invalid_type")))?;
     Ok(Request { name, model, cap, country, schema, prompt })
 }
 

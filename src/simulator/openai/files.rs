@@ -43,7 +43,11 @@ pub(super) fn create(sim: &Sim, upload: Upload) -> Reply {
         return invalid("Missing required parameter: 'file'.", Some("file"), Some("missing_required_parameter"));
     };
     if !["assistants", "batch", "fine-tune", "vision", "user_data", "evals"].contains(&purpose.as_str()) {
-        return invalid(&format!("'{purpose}' is not one of ['assistants', 'batch', 'fine-tune'] - 'purpose'"), Some("purpose"), None);
+        return invalid(
+            &format!("'{purpose}' is not one of ['assistants', 'batch', 'fine-tune'] - 'purpose'"),
+            Some("purpose"),
+            None,
+        );
     }
     let name = upload.name.unwrap_or_else(|| "file".to_owned());
     if purpose == "batch" && !name.ends_with(".jsonl") {
@@ -68,7 +72,10 @@ pub(super) fn list(sim: &Sim, query: &[(String, String)]) -> Reply {
     let files = store.files.iter().rev().filter(|file| purpose.is_none_or(|purpose| purpose == file.purpose));
     let data: Vec<Value> = files.map(object).collect();
     let edge = |file: Option<&Value>| file.and_then(|file| file.get("id")).cloned();
-    Reply::json(200, &json!({"object": "list", "data": data, "first_id": edge(data.first()), "last_id": edge(data.last()), "has_more": false}))
+    Reply::json(
+        200,
+        &json!({"object": "list", "data": data, "first_id": edge(data.first()), "last_id": edge(data.last()), "has_more": false}),
+    )
 }
 
 pub(super) fn retrieve(sim: &Sim, id: &str) -> Reply {

@@ -92,7 +92,9 @@ pub(crate) fn answer(call: Call<'_>, method: &Method, path: &[&str], query: &[(S
     match (method.as_str(), path) {
         ("POST", ["v1", "responses"]) => with_json(body, |value| responses::answer(call, value)),
         ("POST", ["v1", "chat", "completions"]) => with_json(body, |value| chat::answer(call, value)),
-        ("GET", ["v1", "models"]) => Reply::json(200, &json!({"object": "list", "data": prices::names().filter(served).map(model).collect::<Vec<_>>()})),
+        ("GET", ["v1", "models"]) => {
+            Reply::json(200, &json!({"object": "list", "data": prices::names().filter(served).map(model).collect::<Vec<_>>()}))
+        }
         ("GET", ["v1", "models", name]) => match prices::lookup(name) {
             Some(_) => Reply::json(200, &model(name)),
             None => unknown_model(name),

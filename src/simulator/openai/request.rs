@@ -68,7 +68,9 @@ pub(super) fn cap(body: &Value, name: &str, least: u64) -> Result<Option<u64>, R
         Some(value) => match value.as_u64() {
             Some(number) if number >= least => Ok(Some(number)),
             Some(number) => {
-                let message = format!("Invalid '{name}': integer below minimum value. Expected a value >= {least}, but got {number} instead.");
+                let message = format!(
+                    "Invalid '{name}': integer below minimum value. Expected a value >= {least}, but got {number} instead."
+                );
                 Err(invalid(&message, Some(name), Some("integer_below_min_value")))
             }
             None => {
@@ -132,11 +134,17 @@ pub(super) fn json_schema<'a>(format: Option<&'a Value>, param: &str) -> Result<
     let inner = format.get("json_schema").unwrap_or(format);
     let name = inner.get("name").and_then(Value::as_str).unwrap_or("");
     if !schema::valid_name(name) {
-        let message = format!("Invalid '{param}.name': string does not match pattern. Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'.");
+        let message = format!(
+            "Invalid '{param}.name': string does not match pattern. Expected a string that matches the pattern '^[a-zA-Z0-9_-]+$'."
+        );
         return Err(invalid(&message, Some(param), Some("invalid_value")));
     }
     let Some(definition) = inner.get("schema").filter(|schema| schema.is_object()) else {
-        return Err(invalid(&format!("Missing required parameter: '{param}.schema'."), Some(param), Some("missing_required_parameter")));
+        return Err(invalid(
+            &format!("Missing required parameter: '{param}.schema'."),
+            Some(param),
+            Some("missing_required_parameter"),
+        ));
     };
     if inner.get("strict").and_then(Value::as_bool) == Some(true)
         && let Err(reason) = schema::check_openai(definition)

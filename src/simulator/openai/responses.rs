@@ -57,7 +57,12 @@ struct Made {
 
 fn read(body: &Value) -> Result<Request<'_>, Reply> {
     let (name, model) = request::model(body)?;
-    for (old, new) in [("max_tokens", "max_output_tokens"), ("max_completion_tokens", "max_output_tokens"), ("messages", "input"), ("response_format", "text.format")] {
+    for (old, new) in [
+        ("max_tokens", "max_output_tokens"),
+        ("max_completion_tokens", "max_output_tokens"),
+        ("messages", "input"),
+        ("response_format", "text.format"),
+    ] {
         if body.get(old).is_some() {
             let message = format!("Unsupported parameter: '{old}'. In the Responses API, this parameter has moved to '{new}'.");
             return Err(invalid(&message, Some(old), Some("unsupported_parameter")));
@@ -122,7 +127,8 @@ fn structured(call: Call<'_>, request: &Request<'_>, key: u64, name: &str, schem
     let refused = faults::is(call.fault, "refusal");
     let part = if refused { refusal("I'm sorry, but I can't help with that.") } else { output_text(&text, &[]) };
     let status = if incomplete { "incomplete" } else { "completed" };
-    let items = vec![json!({"id": id("msg", key, 1), "type": "message", "role": "assistant", "status": status, "content": [part]})];
+    let items =
+        vec![json!({"id": id("msg", key, 1), "type": "message", "role": "assistant", "status": status, "content": [part]})];
     Made { items, used, reasoning: 0, incomplete, kind: if refused { "refusal" } else { "structured" } }
 }
 
@@ -134,7 +140,8 @@ fn prose(call: Call<'_>, request: &Request<'_>, key: u64, occurrence: u32, asked
     let searched = request.tool.is_some() && !refused && !rng.chance(rates.no_search);
     let bare = rng.chance(rates.empty_annotations);
     let reasoning = if request.model.reasoning { 64 * rng.between(1, 8) as u64 } else { 0 };
-    let mut limit = request.cap.map_or(usize::MAX, |cap| usize::try_from(cap.saturating_sub(reasoning) * 4).unwrap_or(usize::MAX));
+    let mut limit =
+        request.cap.map_or(usize::MAX, |cap| usize::try_from(cap.saturating_sub(reasoning) * 4).unwrap_or(usize::MAX));
     if faults::is(call.fault, "incomplete") {
         limit = sim.config.answer_chars / 3;
     }
@@ -178,12 +185,25 @@ fn prose(call: Call<'_>, request: &Request<'_>, key: u64, occurrence: u32, asked
     let kind = if refused { Kind::Refusal(declined) } else { Kind::Answer };
     let retrieved = searched && request.sources;
     serve::served(call, asked_truth(&request.name, request, occurrence), key, &answer, &rendered, kind, retrieved);
-    let kind = if refused { "refusal" } else if rendered.cut { "incomplete" } else { "answer" };
+    let kind = if refused {
+        "refusal"
+    } else if rendered.cut {
+        "incomplete"
+    } else {
+        "answer"
+    };
     Made { items, used, reasoning, incomplete: rendered.cut, kind }
 }
 
 fn asked_truth<'a>(name: &'a str, request: &'a Request<'_>, occurrence: u32) -> serve::Facts<'a> {
-    serve::Facts { engine: "openai", model: name, prompt: &request.prompt.question, country: request.country, occurrence, style: Style::OpenAi }
+    serve::Facts {
+        engine: "openai",
+        model: name,
+        prompt: &request.prompt.question,
+        country: request.country,
+        occurrence,
+        style: Style::OpenAi,
+    }
 }
 
 fn search_item(key: u64, number: usize, query: &str, answer: &Answer, request: &Request<'_>) -> Value {
@@ -266,7 +286,11 @@ fn finish(call: Call<'_>, body: &Value, request: &Request<'_>, key: u64, made: M
         finished_ms: call.started_ms + delay,
         status: made.kind,
     });
-    let model = if faults::is(call.fault, "other_model") { "gpt-4.1-2025-04-14".to_owned() } else { request::served_model(&request.name, request.model.base) };
+    let model = if faults::is(call.fault, "other_model") {
+        "gpt-4.1-2025-04-14".to_owned()
+    } else {
+        request::served_model(&request.name, request.model.base)
+    };
     let format = body.get("text").and_then(|text| text.get("format")).cloned().unwrap_or_else(|| json!({"type": "text"}));
     let tools: Vec<Value> = body.get("tools").and_then(Value::as_array).into_iter().flatten().map(tool_echo).collect();
     let created = call.started_ms / 1000;
@@ -325,4 +349,3 @@ fn usage(call: Call<'_>, used: Used, reasoning: u64) -> Value {
         "total_tokens": used.input + used.output,
     })
 }
-
