@@ -163,9 +163,11 @@ def assert_paid_as_charged(path: Path, simulator: Simulator, summary: Summary | 
     ledger = simulator.ledger()
     assert sum(charge["micro_usd"] for charge in ledger["charges"]) == ledger["charged_micro_usd"]
     (row,) = rows(path, "SELECT coalesce(sum(records), 0) AS records FROM question_runs")
-    assert (stored_cost(path), int(row["records"])) == (ledger["charged_micro_usd"], ledger["records"])
+    stored, charged = (stored_cost(path), int(row["records"])), (ledger["charged_micro_usd"], ledger["records"])
+    assert stored == charged, f"(micro-dollars, records): stored {stored}, charged {charged}"
     if summary is not None:
-        assert summary.total_cost_micro_usd == ledger["charged_micro_usd"]
+        said = summary.total_cost_micro_usd
+        assert said == charged[0], f"the summary says {said}, charged were {charged[0]}"
 
 
 def requests(simulator: Simulator) -> dict[str, int]:
