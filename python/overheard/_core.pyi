@@ -29,6 +29,7 @@ __all__ = [
     "Port",
     "QuestionRun",
     "Session",
+    "Simulator",
     "Usage",
     "__version__",
     "_live_sessions",
@@ -714,3 +715,32 @@ def _shutdown(seconds: float, /) -> None:
 
 def _live_sessions() -> int:
     """Sessions whose tasks in the core have not ended yet, for tests."""
+
+@final
+class Simulator:
+    def __new__(
+        cls,
+        *,
+        seed: int,
+        host: str,
+        port: int,
+        latency_ms: int,
+        snapshot_ms: int,
+        spread: float,
+        answer_chars: int,
+        record: bool,
+        threads: int,
+        requests_per_second: float,
+        running_small: int,
+        running_large: int,
+        rates: list[tuple[str, float]],
+    ) -> Self: ...
+    @property
+    def url(self) -> str: ...
+    def ledger(self, charges: bool) -> str: ...
+    def truth(self) -> str: ...
+    def inject(self, rule: str) -> None: ...
+    def clear_faults(self) -> None: ...
+    def stop(self) -> None: ...
+    @staticmethod
+    def rate_names() -> list[str]: ...
