@@ -15,7 +15,8 @@ use crate::domain::{Batch, ExistingKey, Extraction, ModelRun, Outcome, PairProgr
 use crate::error::{Error, ErrorKind, Result};
 use crate::providers::Ask;
 
-/// Host calls open at the same time.
+/// Host calls open at the same time, [`HostCall::Ask`] aside: those are bounded by their provider's own limit, and a slow
+/// provider must not keep the store waiting.
 pub const WINDOW: usize = 8;
 
 /// A request to the embedding program.
@@ -140,6 +141,7 @@ struct Inner {
     next: AtomicU64,
     window: Semaphore,
     timeout: Duration,
+    ask_timeout: Duration,
 }
 
 impl std::fmt::Debug for Host {
@@ -152,8 +154,14 @@ impl Host {
     /// A host behind `port`; a call not answered within `timeout` fails.
     #[must_use]
     pub fn new(port: Arc<dyn HostPort>, timeout: Duration) -> Self {
-        let pending = Mutex::default();
-        Self { inner: Arc::new(Inner { port, pending, next: AtomicU64::new(1), window: Semaphore::new(WINDOW), timeout }) }
+        Self::with_ask_timeout(port, timeout, timeout)
+    }
+
+    /// The same, with a limit of its own for [`HostCall::Ask`]: a provider may think longer than a store may hang.
+    #[must_use]
+    pub fn with_ask_timeout(port: Arc<dyn HostPort>, timeout: Duration, ask_timeout: Duration) -> Self {
+        let (pending, next, window) = (Mutex::default(), AtomicU64::new(1), Semaphore::new(WINDOW));
+        Self { inner: Arc::new(Inner { port, pending, next, window, timeout, ask_timeout }) }
     }
 
     /// Asks and waits for the answer. Dropping the future withdraws the call.
@@ -162,13 +170,18 @@ impl Host {
     /// [`ErrorKind::Host`] when the callback raised (with `context.host_call`), or did not answer in time.
     pub async fn call(&self, call: HostCall) -> Result<HostReply> {
         let name = call.name();
-        let _permit = self.inner.window.acquire().await.map_err(|_| Error::new(ErrorKind::Cancelled, "the run was stopped"))?;
+        let (timeout, _permit) = if matches!(call, HostCall::Ask { .. }) {
+            (self.inner.ask_timeout, None)
+        } else {
+            let permit = self.inner.window.acquire().await;
+            (self.inner.timeout, Some(permit.map_err(|_| Error::new(ErrorKind::Cancelled, "the run was stopped"))?))
+        };
         let id = self.inner.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         self.lock().insert(id, sender);
         let guard = Withdraw { host: self, id };
         self.inner.port.push(Event::Call(id, call));
-        let answer = tokio::time::timeout(self.inner.timeout, receiver).await;
+        let answer = tokio::time::timeout(timeout, receiver).await;
         match answer {
             Ok(Ok(reply)) => {
                 std::mem::forget(guard);
@@ -177,7 +190,7 @@ impl Host {
             Ok(Err(_)) => Err(Error::new(ErrorKind::Cancelled, format!("{name} was withdrawn"))),
             Err(_) => Err(Error::new(
                 ErrorKind::Host,
-                format!("{name} did not return within {:.0} s: is it blocked, or waiting for a lock?", self.inner.timeout.as_secs_f64()),
+                format!("{name} did not return within {:.0} s: is it blocked, or waiting for a lock?", timeout.as_secs_f64()),
             )),
         }
     }

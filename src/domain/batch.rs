@@ -83,6 +83,9 @@ pub struct Batch {
     /// The plan as it was when the batch was made (models, locations, question ids, repeats, extraction).
     #[serde(default)]
     pub config: serde_json::Value,
+    /// Charges that belong to the batch and to no question run: name variations. Micro-dollars, over all starts.
+    #[serde(default)]
+    pub overhead_micro_usd: i64,
     /// Milliseconds since 1970 UTC.
     #[serde(default)]
     pub created_at_ms: i64,

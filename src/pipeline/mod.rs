@@ -1,6 +1,23 @@
 //! The engine: plan, execute, extract. This file is its face; the parts are beside it.
 
+mod ask;
+mod budget;
+mod custom;
+mod direct;
+mod extract;
+mod learned;
+mod model_runs;
+mod names;
+mod plan;
+mod quote;
+mod resolve;
+mod run;
+mod save;
+mod session;
+mod snapshot;
 mod spec;
+mod totals;
+mod work;
 
 use std::sync::Arc;
 
@@ -8,9 +25,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::domain::{Outcome, Summary};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::host::Host;
 use crate::http::HttpService;
+use crate::http::limit::LimitRegistry;
+use crate::store::{HostStore, Store};
 
 pub use spec::{AskSpec, CustomProvider, ModelSpec, Phase, Quote, QuoteLine, RunSpec};
 
@@ -21,6 +40,8 @@ pub struct Context {
     pub http: Arc<dyn HttpService>,
     /// Time of day and chance.
     pub clock: Arc<dyn Clock>,
+    /// Speed caps, shared by all runs of the process.
+    pub limits: Arc<LimitRegistry>,
 }
 
 /// Runs (or continues) a batch: the phases the spec names, until done, stopped through `stop`, or failed. `stop` is the
@@ -29,8 +50,16 @@ pub struct Context {
 /// # Errors
 /// [`crate::ErrorKind::Config`] before anything is sent; [`crate::ErrorKind::Host`] when the store keeps failing.
 pub async fn run(context: Context, spec: RunSpec, host: Host, stop: CancellationToken) -> Result<Summary> {
-    let _ = (context, spec, host, stop);
-    Err(Error::internal("not built yet"))
+    let store = Arc::new(HostStore::new(host.clone()));
+    run::run(context, spec, host, store, stop).await
+}
+
+/// As [`run`], with a store in Rust; `host` gets log lines and progress, and is asked for custom providers only.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with_store(context: Context, spec: RunSpec, host: Host, store: Arc<dyn Store>, stop: CancellationToken) -> Result<Summary> {
+    run::run(context, spec, host, store, stop).await
 }
 
 /// Asks a list of questions of one model, without a store: one outcome per question, in order.
@@ -38,8 +67,7 @@ pub async fn run(context: Context, spec: RunSpec, host: Host, stop: Cancellation
 /// # Errors
 /// [`crate::ErrorKind::Config`] before anything is sent. A single question never fails the call.
 pub async fn ask(context: Context, spec: AskSpec, host: Host) -> Result<Vec<Outcome>> {
-    let _ = (context, spec, host);
-    Err(Error::internal("not built yet"))
+    ask::ask(context, spec, host).await
 }
 
 /// What a run would do and cost at most, without doing it.
@@ -47,6 +75,5 @@ pub async fn ask(context: Context, spec: AskSpec, host: Host) -> Result<Vec<Outc
 /// # Errors
 /// [`crate::ErrorKind::Config`] as [`run`].
 pub fn quote(spec: &RunSpec) -> Result<Quote> {
-    let _ = spec;
-    Err(Error::internal("not built yet"))
+    quote::quote(spec)
 }

@@ -70,6 +70,9 @@ pub struct RunSpec {
     pub repeats: u16,
     /// How to extract.
     pub extraction: ExtractionMode,
+    /// What earlier starts paid for name variations, in micro-dollars.
+    #[serde(default)]
+    pub overhead_micro_usd: i64,
     /// Ask cells again that failed (never refusals or bad input).
     #[serde(default)]
     pub retry_failed: bool,

@@ -9,11 +9,15 @@
 //! 5. `Outcome.cost_micro_usd` follows from the reply's own usage and the [`Price`]; it is `None` where the reply lacks it.
 //! 6. The engine fills `attempts`, `started_at_ms`, `finished_at_ms` and `maybe_charged_micro_usd`.
 
+mod answer;
 pub mod anthropic;
+mod asking;
 pub mod brightdata;
+mod estimates;
 pub mod openai;
 mod prices;
 mod routing;
+mod wire;
 
 use std::sync::Arc;
 
@@ -172,6 +176,21 @@ pub trait SnapshotProvider: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`crate::ErrorKind::Protocol`] when the reply is no list.
     fn decode_list(&self, reply: &HttpResponse) -> Result<Vec<Listed>>;
+    /// The inputs call (free): what a submission was asked. For adopting an orphan after a trigger whose reply was lost.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Unsupported`] when the provider has no such call; else as `trigger`.
+    fn inputs(&self, id: &str) -> Result<HttpRequest> {
+        Err(Error::new(crate::ErrorKind::Unsupported, format!("the inputs of submission '{id}' cannot be asked for")))
+    }
+    /// True when the inputs in the reply are exactly what `trigger(asks)` sends, in any order.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Protocol`] when the reply is no list of inputs.
+    fn are_inputs_of(&self, asks: &[Ask], reply: &HttpResponse) -> Result<bool> {
+        let _ = (asks, reply);
+        Ok(false)
+    }
     /// The download (free).
     ///
     /// # Errors

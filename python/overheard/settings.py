@@ -1,0 +1,315 @@
+"""Every environment variable and every limit, each with a line of documentation. Sends nothing; prints no key.
+
+`.env` in the working directory is read, the environment wins. `Settings.to_json_dict()` is what the engine reads
+(`src/config.rs`); it is the one place where keys leave their wrapper.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+
+from overheard.errors import ConfigError
+
+VARIABLES: Mapping[str, str] = {
+    "OPENAI_API_KEY": "Key for models that OpenAI answers, and for extraction with the default extraction model.",
+    "OPENAI_BASE_URL": "Where OpenAI is reached, with /v1. Default https://api.openai.com/v1",
+    "ANTHROPIC_API_KEY": "Key for models that Anthropic answers.",
+    "ANTHROPIC_BASE_URL": "Where Anthropic is reached, without /v1. Default https://api.anthropic.com",
+    "BRIGHTDATA_API_KEY": "Key for chatgpt, perplexity and gemini.",
+    "BRIGHTDATA_BASE_URL": "Where Bright Data is reached. Default https://api.brightdata.com",
+    "BRIGHTDATA_DATASET_ID": "Dataset of the ChatGPT scraper. Default: the public one.",
+    "PERPLEXITY_DATASET_ID": "Dataset of the Perplexity scraper. Default: the public one.",
+    "GEMINI_DATASET_ID": "Dataset of the Gemini scraper. Default: the public one.",
+    "OVERHEARD_STORE": "Where results are kept. Default sqlite:///overheard.db",
+    "OVERHEARD_JOURNAL": "File of paid work in flight. Default: beside an SQLite store, else in the state folder.",
+    "OVERHEARD_EXTRACTION_MODEL": "Model that verifies mentions and names competitors. Default gpt-4.1-mini",
+    "OVERHEARD_PRICES": "JSON file of prices by model, in dollars, laid over the packaged ones.",
+}
+"""Name and meaning of every variable that is read."""
+
+LIMITS: Mapping[str, tuple[str, str]] = {
+    "openai_in_flight": ("openai.max_in_flight", "OpenAI calls in flight at most (64)"),
+    "anthropic_in_flight": ("anthropic.max_in_flight", "Anthropic calls in flight at most (32)"),
+    "brightdata_in_flight": ("brightdata.max_in_flight", "open Bright Data snapshots at most (100)"),
+    "brightdata_triggers": ("brightdata.max_triggers", "Bright Data triggers at the same time at most (8)"),
+    "extraction_in_flight": ("extraction_in_flight", "extraction calls in flight at most (64)"),
+    "max_output_tokens": ("max_output_tokens", "output cap of an answer, tokens (4000)"),
+    "extraction_max_output_tokens": ("extraction_max_output_tokens", "output cap of an extraction, tokens (4000)"),
+    "max_searches": ("max_searches", "web searches of a direct call at most (5)"),
+    "max_continuations": ("max_continuations", "continuations of a paused turn at most (4)"),
+    "retry_attempts": ("retry.attempts", "attempts of a paid call, the first included (3)"),
+    "retry_base_ms": ("retry.base_ms", "first backoff, milliseconds (500)"),
+    "retry_throttle_base_ms": ("retry.throttle_base_ms", "first backoff after a throttle, milliseconds (2000)"),
+    "answer_timeout_ms": ("timeouts.answer_ms", "time for a direct call, milliseconds (180000)"),
+    "host_timeout_ms": ("timeouts.host_ms", "time for a callback of store or provider, milliseconds (30000)"),
+    "first_poll_ms": ("datasets.first_poll_ms", "first poll of a snapshot, milliseconds (10000)"),
+    "min_poll_ms": ("datasets.min_poll_ms", "shortest time between two polls of a snapshot, milliseconds (1000)"),
+    "snapshot_deadline_ms": ("datasets.snapshot_deadline_ms", "give a snapshot this long, milliseconds (3600000)"),
+    "grace_ms": ("grace_ms", "time for paid work in flight after a stop, milliseconds (10000)"),
+    "group_commit": ("group_commit", "question runs per hand-over to the store at most (200)"),
+}
+"""Keyword arguments of `Pipeline` and `Provider.for_model`: place in the engine's settings, meaning, default."""
+
+SWITCHES: Mapping[str, str] = {
+    "charge_error_rows": "datasets.charge_error_rows",
+    "openai_chat_completions": "openai_chat_completions",
+}
+"""Keyword arguments that are true or false: error rows of Bright Data are booked as charged; chat completions."""
+
+_PRICE_FIELDS = ("input", "cached_input", "cache_write", "output", "search", "record", "request")
+_ACCOUNTS = {"openai": "OPENAI", "anthropic": "ANTHROPIC", "brightdata": "BRIGHTDATA"}
+# An account that is named at all must be complete: the engine's defaults are those of the whole settings.
+_ACCOUNT_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "openai": {"base_url": "https://api.openai.com/v1", "max_in_flight": 64},
+    "anthropic": {"base_url": "https://api.anthropic.com", "max_in_flight": 32},
+    "brightdata": {"base_url": "https://api.brightdata.com", "max_in_flight": 100, "max_triggers": 8},
+}
+_DATASETS = {
+    "chatgpt_dataset_id": "BRIGHTDATA_DATASET_ID",
+    "perplexity_dataset_id": "PERPLEXITY_DATASET_ID",
+    "gemini_dataset_id": "GEMINI_DATASET_ID",
+}
+
+
+class Secret:
+    """A key that does not print: `repr`, `str` and formatting give `***`."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        """Wraps `value`."""
+        self._value = value
+
+    def reveal(self) -> str:
+        """The key itself: only for the engine."""
+        return self._value
+
+    def __repr__(self) -> str:
+        """`***`, or `unset`."""
+        return "***" if self._value else "unset"
+
+    def __bool__(self) -> bool:
+        """True when a key is set."""
+        return bool(self._value)
+
+    def __reduce__(self) -> Any:
+        """Refuses: a pickled key is a key on a disk.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError("a key cannot be pickled")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment and the caller's keyword arguments say, checked.
+
+    Attributes:
+        keys: Provider (`openai`, `anthropic`, `brightdata`) to key.
+        values: Every set value that is no key, by its dotted place in the engine's settings.
+        store: Where results are kept, as `open_store` takes it; None: not said.
+        journal: File of paid work in flight; None: not said.
+        prices: Prices by model in micro-dollars, as the engine reads them.
+        simulated: True when a simulator answers.
+    """
+
+    keys: Mapping[str, Secret] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    store: str | None = None
+    journal: str | None = None
+    prices: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    simulated: bool = False
+
+    @classmethod
+    def load(
+        cls,
+        env: Mapping[str, str] | None = None,
+        *,
+        prices: Mapping[str, Mapping[str, Any]] | None = None,
+        dotenv: bool = True,
+        simulated: bool = False,
+        **limits: Any,
+    ) -> Settings:
+        """Reads the variables.
+
+        Args:
+            env: The variables; None: `.env` of the working directory under the process's environment.
+            prices: Prices by model in dollars, over the file's.
+            dotenv: Read `.env` too, when `env` is None.
+            simulated: A simulator answers.
+            **limits: See `LIMITS` and `SWITCHES`.
+
+        Raises:
+            ConfigError: A value is not what its variable or argument means; names it.
+        """
+        variables = environment(dotenv=dotenv) if env is None else dict(env)
+        values: dict[str, Any] = {}
+        for account, prefix in _ACCOUNTS.items():
+            if url := variables.get(f"{prefix}_BASE_URL", "").strip():
+                values[f"{account}.base_url"] = _base_url(f"{prefix}_BASE_URL", url)
+        for place, variable in _DATASETS.items():
+            if dataset := variables.get(variable, "").strip():
+                values[f"datasets.{place}"] = dataset
+        if model := variables.get("OVERHEARD_EXTRACTION_MODEL", "").strip():
+            values["extraction_model"] = model
+        values.update(_checked_limits(limits))
+        keys = {account: Secret(_key(f"{prefix}_API_KEY", variables)) for account, prefix in _ACCOUNTS.items()}
+        table: dict[str, dict[str, int]] = {}
+        if path := variables.get("OVERHEARD_PRICES", "").strip():
+            table.update(_price_table(_prices_file(path), f"OVERHEARD_PRICES ({path})"))
+        table.update(_price_table(prices or {}, "prices"))
+        return cls(
+            keys=keys,
+            values=values,
+            store=variables.get("OVERHEARD_STORE", "").strip() or None,
+            journal=variables.get("OVERHEARD_JOURNAL", "").strip() or None,
+            prices=table,
+            simulated=simulated,
+        )
+
+    @property
+    def extraction_model(self) -> str:
+        """The model that verifies mentions and names competitors."""
+        return str(self.values.get("extraction_model", "gpt-4.1-mini"))
+
+    def to_json_dict(self, *, journal: str = "") -> dict[str, Any]:
+        """The `settings` of a run or ask, as `src/config.rs` reads them. Holds the keys: hand it to the engine only.
+
+        Args:
+            journal: The journal's file; empty: none.
+        """
+        settings: dict[str, Any] = {"prices": {model: dict(price) for model, price in self.prices.items()}}
+        for account, defaults in _ACCOUNT_DEFAULTS.items():
+            settings[account] = {**defaults, "api_key": self.keys.get(account, Secret("")).reveal()}
+        for place, value in self.values.items():
+            *outer, last = place.split(".")
+            inner = settings
+            for part in outer:
+                inner = inner.setdefault(part, {})
+            inner[last] = value
+        settings["journal"] = journal
+        settings["simulated"] = self.simulated
+        return settings
+
+
+def state_folder() -> Path:
+    """The user's folder for what programs remember: `$XDG_STATE_HOME/overheard`, else `~/.local/state/overheard`."""
+    base = os.environ.get("XDG_STATE_HOME", "").strip()
+    return (Path(base) if base else Path.home() / ".local" / "state") / "overheard"
+
+
+def money(name: str, amount: str | int | Decimal) -> int:
+    """Micro-dollars of a dollar amount such as `"5.00"`, `5` or `Decimal("0.0015")`; floats are refused.
+
+    Raises:
+        ConfigError: Not an amount, negative, or more than six decimals; names `name`.
+    """
+    micro = _micro(name, amount)
+    if micro != micro.to_integral_value():
+        raise ConfigError(f"{name}: {amount!r} has more than six decimals", field=name)
+    return int(micro)
+
+
+def _micro(name: str, amount: Any) -> Decimal:
+    if isinstance(amount, (float, bool)) or not isinstance(amount, (str, int, Decimal)):
+        raise ConfigError(f'{name}: {amount!r} is not money: write a text such as "5.00" or a Decimal', field=name)
+    try:
+        value = Decimal(amount.strip().removeprefix("$") if isinstance(amount, str) else amount)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite() or value < 0 or value > 10**9:
+        raise ConfigError(f"{name}: {amount!r} is not a dollar amount such as 5.00", field=name)
+    return value * 1_000_000
+
+
+def environment(*, dotenv: bool = True) -> dict[str, str]:
+    """The process's variables, over those of `.env` in the working directory.
+
+    Raises:
+        ConfigError: `.env` is there and cannot be read.
+    """
+    variables: dict[str, str] = {}
+    if dotenv and Path(".env").is_file():
+        try:
+            variables.update({name: value for name, value in dotenv_values(".env").items() if value is not None})
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f".env cannot be read: {error}", field=".env") from error
+    variables.update(os.environ)
+    return variables
+
+
+def _key(variable: str, variables: Mapping[str, str]) -> str:
+    key = variables.get(variable, "").strip()
+    if not key.isascii() or any(character.isspace() or not character.isprintable() for character in key):
+        raise ConfigError(
+            f"{variable}: the key contains a space or a character that no header can carry", field=variable
+        )
+    return key
+
+
+def _base_url(variable: str, url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"{variable}: is not an http(s) URL", field=variable)
+    return url.rstrip("/")
+
+
+def _checked_limits(limits: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, value in limits.items():
+        if name in SWITCHES:
+            if not isinstance(value, bool):
+                raise ConfigError(f"{name}: must be True or False", field=name)
+            values[SWITCHES[name]] = value
+        elif name not in LIMITS:
+            known = ", ".join([*LIMITS, *SWITCHES])
+            raise ConfigError(f"unknown limit '{name}'; the limits are {known}", field=name)
+        elif isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ConfigError(f"{name}: must be a whole number ({LIMITS[name][1]})", field=name)
+        else:
+            values[LIMITS[name][0]] = value
+    return values
+
+
+def _prices_file(path: str) -> Any:
+    try:
+        # Numbers as Decimal: 0.0015 must not pass through a float.
+        return json.loads(Path(path).read_text("utf-8"), parse_float=Decimal)
+    except OSError as error:
+        raise ConfigError(f"OVERHEARD_PRICES: {path}: {error.strerror or error}", field="OVERHEARD_PRICES") from error
+    except ValueError as error:
+        raise ConfigError(f"OVERHEARD_PRICES: {path} is not JSON: {error}", field="OVERHEARD_PRICES") from error
+
+
+def _price_table(table: Any, where: str) -> dict[str, dict[str, int]]:
+    """Dollars per million tokens (`input`, …) or per unit (`search`, `record`, `request`) to micro-dollars."""
+    if not isinstance(table, Mapping):
+        raise ConfigError(
+            f'{where}: must map a model to its prices, such as {{"gpt-4.1": {{"input": "2.00"}}}}', field=where
+        )
+    checked: dict[str, dict[str, int]] = {}
+    for model, price in table.items():
+        if not isinstance(price, Mapping):
+            raise ConfigError(f"{where}: {model}: must be a mapping of {', '.join(_PRICE_FIELDS)}", field=where)
+        checked[str(model)] = {}
+        for name, amount in price.items():
+            place = f"{where}: {model}.{name}"
+            if name == "max_input_tokens" and isinstance(amount, int) and not isinstance(amount, bool):
+                checked[str(model)][name] = amount
+            elif name in _PRICE_FIELDS:
+                checked[str(model)][name] = money(place, amount)
+            else:
+                raise ConfigError(
+                    f"{place}: unknown; the fields are {', '.join(_PRICE_FIELDS)}, max_input_tokens", field=where
+                )
+    return checked

@@ -1,0 +1,371 @@
+"""The store over SQLAlchemy Core: SQLite today, written so that PostgreSQL differs by its URL and little else.
+
+A hand-over is one transaction (group commit). The rows of the hot path come as tuples from the engine and go to the
+driver as they are; only the small tables pass through SQLAlchemy's constructs. Must not interpret answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Row, Table, delete, func, null, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from overheard import _core
+from overheard.batch import Batch, ModelRun, now_ms
+from overheard.org import Org
+from overheard.stores import rows, schema
+from overheard.stores.database import Database
+
+if TYPE_CHECKING:
+    from overheard._core import Extraction, QuestionRun
+
+_RUN_KEY = ("batch_id", "cell_key")
+_EXTRACTION_COLUMNS = (
+    "extracted_at_ms",
+    "cost_micro_usd",
+    "maybe_charged_micro_usd",
+    "error",
+    "citation_count",
+    "competitor_count",
+    "batch_id",
+    "cell_key",
+)
+
+
+class SqlStore:
+    """A `Store` on a database; see `overheard.protocols.Store` for the contract.
+
+    Use as an async context manager, or call `aclose` at the end.
+    """
+
+    def __init__(self, database: Database, *, light: bool = False) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            database: Where to.
+            light: Keep keys, status, text and counts only: no raw bodies, no rows of extractions.
+        """
+        self.database = database
+        self.light = light
+        mark = "?" if database.is_sqlite else "%s"
+        self._upsert_runs = rows.upsert(schema.question_runs, _core.QUESTION_RUN_COLUMNS, _RUN_KEY, mark)
+        self._insert_extractions = rows.insert(schema.extractions, _EXTRACTION_COLUMNS, mark)
+        self._insert_evals = rows.insert(schema.org_evals, _core.ORG_EVAL_COLUMNS, mark)
+        self._insert_competitors = rows.insert(schema.org_competitors, _core.ORG_COMPETITOR_COLUMNS, mark)
+        self._insert_citations = rows.insert(schema.org_citations, _core.ORG_CITATION_COLUMNS, mark)
+        # Takes evaluation, competitors and citations with it.
+        self._delete_extraction = f"DELETE FROM extractions WHERE batch_id={mark} AND cell_key={mark}"  # noqa: S608
+
+    async def __aenter__(self) -> SqlStore:
+        """Opens the database.
+
+        Raises:
+            StoreError: It cannot be opened or written.
+        """
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes the connection."""
+        await self.aclose()
+
+    async def open(self) -> None:
+        """Opens the database and puts model runs whose lease has expired back into the queue.
+
+        Raises:
+            StoreError: It cannot be opened or written.
+        """
+        await self.database.open()
+        async with self.database.writing() as connection:
+            await _requeue_expired(connection)
+
+    async def aclose(self) -> None:
+        """Closes this event loop's connection."""
+        await self.database.aclose()
+
+    # --- orgs -------------------------------------------------------------------------------------------------------
+
+    async def save_org(self, org: Org) -> None:
+        """Upserts the org and its questions."""
+        async with self.database.writing() as connection:
+            plain = org.to_dict()
+            values = {"name": org.name}
+            values.update({name: json.dumps(plain[name], ensure_ascii=False) for name in _ORG_LISTS})
+            await _upsert(connection, schema.orgs, {"org_id": org.id}, values)
+            await connection.execute(delete(schema.questions).where(schema.questions.c.org_id == org.id))
+            entries = [
+                {"org_id": org.id, "question_id": question.id, "position": position, "text": question.text}
+                for position, question in enumerate(org.question_list)
+            ]
+            if entries:
+                await connection.execute(schema.questions.insert(), entries)
+
+    async def load_org(self, org_id: str) -> Org | None:
+        """The org, or None when there is none of this id."""
+        async with self.database.reading() as connection:
+            row = (await connection.execute(select(schema.orgs).where(schema.orgs.c.org_id == org_id))).first()
+            if row is None:
+                return None
+            wanted = select(schema.questions).where(schema.questions.c.org_id == org_id)
+            asked = await connection.execute(wanted.order_by(schema.questions.c.position))
+            plain = {name: json.loads(getattr(row, name)) for name in _ORG_LISTS}
+            questions = [{"id": entry.question_id, "text": entry.text} for entry in asked]
+            return Org.from_dict({"id": row.org_id, "name": row.name, "questions": questions, **plain})
+
+    async def org_ids(self) -> list[str]:
+        """The ids of all orgs, in order."""
+        async with self.database.reading() as connection:
+            return list((await connection.execute(select(schema.orgs.c.org_id).order_by("org_id"))).scalars())
+
+    # --- batches ----------------------------------------------------------------------------------------------------
+
+    async def save_batch(self, batch: Batch) -> None:
+        """Upserts the batch by `batch_id`."""
+        values = {
+            "org_id": batch.org_id,
+            "batch_key": batch.batch_key,
+            "batch_size": batch.batch_size,
+            "config": json.dumps(dict(batch.config), ensure_ascii=False),
+            "overhead_micro_usd": batch.overhead_micro_usd,
+            "created_at": batch.created_at_ms,
+            "finished_at": batch.finished_at_ms,
+        }
+        async with self.database.writing() as connection:
+            await _upsert(connection, schema.batches, {"batch_id": batch.batch_id}, values)
+
+    async def save_model_runs(self, model_runs: Sequence[ModelRun]) -> None:
+        """Upserts model runs by `run_id`."""
+        async with self.database.writing() as connection:
+            for model_run in model_runs:
+                values = model_run.to_dict()
+                run_id = values.pop("run_id")
+                values["started_at"] = values.pop("started_at_ms")
+                values["finished_at"] = values.pop("finished_at_ms")
+                await _upsert(connection, schema.geo_runs, {"run_id": run_id}, values)
+
+    async def load_batch(
+        self, batch_id: str | None = None, *, org_id: str | None = None, batch_key: str | None = None
+    ) -> Batch | None:
+        """The batch with its model runs: by id; by org and key; by org alone the newest unfinished one."""
+        table = schema.batches
+        wanted = select(table)
+        if batch_id is not None:
+            wanted = wanted.where(table.c.batch_id == batch_id)
+        elif batch_key is not None:
+            wanted = wanted.where(table.c.org_id == org_id, table.c.batch_key == batch_key)
+        else:
+            wanted = wanted.where(table.c.org_id == org_id, table.c.finished_at.is_(None))
+        async with self.database.writing() as connection:
+            newest = wanted.order_by(table.c.created_at.desc(), table.c.batch_id.desc()).limit(1)
+            row = (await connection.execute(newest)).first()
+            found = batch_id if row is None else row.batch_id
+            if found is None:
+                return None
+            await _requeue_expired(connection, found)
+            geo = schema.geo_runs
+            model_rows = await connection.execute(select(geo).where(geo.c.batch_id == found).order_by(geo.c.run_id))
+            model_runs = tuple(_model_run(entry) for entry in model_rows)
+        if row is None:
+            return _foreign_batch(model_runs)
+        return Batch(
+            batch_id=row.batch_id,
+            org_id=row.org_id,
+            batch_key=row.batch_key,
+            batch_size=row.batch_size,
+            config=json.loads(row.config),
+            overhead_micro_usd=row.overhead_micro_usd,
+            created_at_ms=row.created_at,
+            finished_at_ms=row.finished_at,
+            model_runs=model_runs,
+        )
+
+    async def load_model_run(self, run_id: str) -> ModelRun | None:
+        """The model run, or None."""
+        async with self.database.reading() as connection:
+            row = (await connection.execute(select(schema.geo_runs).where(schema.geo_runs.c.run_id == run_id))).first()
+            return None if row is None else _model_run(row)
+
+    async def batch_ids(self, org_id: str | None = None) -> list[str]:
+        """The ids of all batches, of one org or of all, newest first."""
+        table = schema.batches
+        wanted = select(table.c.batch_id).order_by(table.c.created_at.desc(), table.c.batch_id)
+        if org_id is not None:
+            wanted = wanted.where(table.c.org_id == org_id)
+        async with self.database.reading() as connection:
+            return list((await connection.execute(wanted)).scalars())
+
+    # --- question runs and extractions ------------------------------------------------------------------------------
+
+    async def save_question_runs(self, runs: Sequence[QuestionRun]) -> None:
+        """Upserts question runs, in one transaction; the extraction of one that was there is removed."""
+        tuples = _core.question_run_rows(list(runs))
+        if not tuples:
+            return
+        columns = _core.QUESTION_RUN_COLUMNS
+        if self.light:
+            raw = columns.index("raw_body")
+            tuples = [(*row[:raw], None, *row[raw + 1 :]) for row in tuples]
+        keys = _keys(columns, tuples)
+        async with self.database.writing() as connection:
+            await connection.exec_driver_sql(self._delete_extraction, keys)
+            await connection.exec_driver_sql(self._upsert_runs, tuples)
+
+    async def existing_keys(self, batch_id: str, after: str | None, limit: int) -> list[Mapping[str, Any]]:
+        """A page of what is stored, ordered by cell key."""
+        runs, extractions = schema.question_runs.c, schema.extractions.c
+        extracted = extractions.extracted_at_ms.is_not(None)
+        none = func.coalesce
+        wanted = (
+            select(
+                runs.cell_key.label("key"),
+                runs.status,
+                extracted.label("extracted"),
+                (none(runs.cost_micro_usd, 0) + none(extractions.cost_micro_usd, 0)).label("cost_micro_usd"),
+                (runs.maybe_charged_micro_usd + none(extractions.maybe_charged_micro_usd, 0)).label(
+                    "maybe_charged_micro_usd"
+                ),
+                none(extractions.citation_count, 0).label("citations"),
+                none(extractions.competitor_count, 0).label("competitors"),
+                runs.error_kind,
+            )
+            .select_from(_WITH_EXTRACTION)
+            .where(runs.batch_id == batch_id)
+        )
+        page = _page(wanted, runs.cell_key, after, limit)
+        async with self.database.reading() as connection:
+            found = (await connection.execute(page)).mappings()
+            return [{**entry, "extracted": bool(entry["extracted"])} for entry in found]
+
+    async def question_runs(self, batch_id: str, after: str | None, limit: int) -> list[QuestionRun]:
+        """A page of answered question runs without an extraction, ordered by cell key; without their raw bodies."""
+        runs = schema.question_runs.c
+        columns = (null() if name == "raw_body" else runs[name] for name in _core.QUESTION_RUN_COLUMNS)
+        missing = schema.extractions.c.extracted_at_ms.is_(None)
+        wanted = select(*columns).select_from(_WITH_EXTRACTION)
+        wanted = wanted.where(runs.batch_id == batch_id, runs.status == "answered", missing)
+        page = _page(wanted, runs.cell_key, after, limit)
+        async with self.database.reading() as connection:
+            return _core.question_runs_from_rows([tuple(row) for row in await connection.execute(page)])
+
+    async def save_extractions(self, extractions: Sequence[Extraction]) -> None:
+        """Writes extractions with all their rows in one transaction; one with an error writes its cost and error."""
+        evals, competitors, citations, failed = _core.extraction_rows(list(extractions))
+        columns = _core.ORG_EVAL_COLUMNS
+        keys = _keys(columns, [*evals, *failed])
+        if not keys:
+            return
+        told = [*self._extracted(evals, competitors, citations), *self._not_extracted(failed)]
+        async with self.database.writing() as connection:
+            await connection.exec_driver_sql(self._delete_extraction, keys)
+            await connection.exec_driver_sql(self._insert_extractions, told)
+            if self.light:
+                return
+            for statement, tuples in (
+                (self._insert_evals, evals),
+                (self._insert_competitors, competitors),
+                (self._insert_citations, citations),
+            ):
+                if tuples:
+                    await connection.exec_driver_sql(statement, tuples)
+
+    @staticmethod
+    def _extracted(
+        evals: Sequence[tuple[Any, ...]], competitors: Sequence[tuple[Any, ...]], citations: Sequence[tuple[Any, ...]]
+    ) -> list[tuple[Any, ...]]:
+        """What is kept of each extraction, beside its rows."""
+        column = {name: place for place, name in enumerate(_core.ORG_EVAL_COLUMNS)}
+        when, cost, maybe = column["extracted_at_ms"], column["cost_micro_usd"], column["maybe_charged_micro_usd"]
+        citation_counts = Counter(_keys(_core.ORG_CITATION_COLUMNS, citations))
+        competitor_counts = Counter(_keys(_core.ORG_COMPETITOR_COLUMNS, competitors))
+        return [
+            (row[when], row[cost], row[maybe], None, citation_counts[key], competitor_counts[key], *key)
+            for row, key in zip(evals, _keys(_core.ORG_EVAL_COLUMNS, evals), strict=True)
+        ]
+
+    @staticmethod
+    def _not_extracted(failed: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        column = {name: place for place, name in enumerate(_core.ORG_EVAL_COLUMNS)}
+        cost, maybe, error = column["cost_micro_usd"], column["maybe_charged_micro_usd"], column["error"]
+        return [
+            (None, row[cost], row[maybe], row[error], 0, 0, *key)
+            for row, key in zip(failed, _keys(_core.ORG_EVAL_COLUMNS, failed), strict=True)
+        ]
+
+    # --- facts ------------------------------------------------------------------------------------------------------
+
+    async def load_fact(self, name: str) -> str | None:
+        """The value, or None."""
+        async with self.database.reading() as connection:
+            wanted = select(schema.facts.c.value).where(schema.facts.c.name == name)
+            value: str | None = (await connection.execute(wanted)).scalar()
+            return value
+
+    async def save_fact(self, name: str, value: str) -> None:
+        """Upserts the value."""
+        values = {"value": value, "updated_at": now_ms()}
+        async with self.database.writing() as connection:
+            await _upsert(connection, schema.facts, {"name": name}, values)
+
+    async def read_all(self, statement: Any) -> AsyncIterator[Mapping[str, Any]]:
+        """Rows of a SELECT, for reports and checks."""
+        async with self.database.reading() as connection:
+            for entry in (await connection.execute(statement)).mappings():
+                yield dict(entry)
+
+
+_WITH_EXTRACTION = schema.question_runs.outerjoin(schema.extractions)
+_ORG_LISTS = ("websites", "aliases", "competitors", "models", "locations")
+
+
+def _keys(columns: Sequence[str], tuples: Sequence[tuple[Any, ...]]) -> list[tuple[Any, Any]]:
+    batch, key = columns.index("batch_id"), columns.index("cell_key")
+    return [(row[batch], row[key]) for row in tuples]
+
+
+def _page(wanted: Any, key: Any, after: str | None, limit: int) -> Any:
+    if after is not None:
+        wanted = wanted.where(key > after)
+    return wanted.order_by(key).limit(limit)
+
+
+def _model_run(row: Row[Any]) -> ModelRun:
+    values = dict(row._mapping)
+    values.pop("score")
+    values["started_at_ms"] = values.pop("started_at")
+    values["finished_at_ms"] = values.pop("finished_at")
+    return ModelRun(**values)
+
+
+def _foreign_batch(model_runs: Sequence[ModelRun]) -> Batch | None:
+    """The batch of rows that another system inserted into `geo_runs`, which has no row of its own."""
+    if not model_runs:
+        return None
+    first = model_runs[0]
+    return Batch(
+        batch_id=first.batch_id, org_id=first.org_id, batch_size=first.batch_size, model_runs=tuple(model_runs)
+    )
+
+
+async def _upsert(
+    connection: AsyncConnection, table: Table, keys: Mapping[str, Any], values: Mapping[str, Any]
+) -> None:
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement = insert(table).values({**keys, **values})
+    await connection.execute(statement.on_conflict_do_update(index_elements=list(keys), set_=dict(values)))
+
+
+async def _requeue_expired(connection: AsyncConnection, batch_id: str | None = None) -> None:
+    table = schema.geo_runs
+    expired = table.c.lease_expires_at_ms.is_(None) | (table.c.lease_expires_at_ms <= now_ms())
+    wanted = update(table).where(table.c.status == "running", expired)
+    if batch_id is not None:
+        wanted = wanted.where(table.c.batch_id == batch_id)
+    await connection.execute(wanted.values(status="queued", lease_owner=None, lease_expires_at_ms=None))

@@ -1,0 +1,201 @@
+//! Our own record of paid work in flight, in a folder beside the store. Never in the results database.
+//!
+//! A submission is noted before it can cost money (*intent*), again when its snapshot id is known (*submitted*), and closed
+//! when all its rows are in the store. A direct reply is noted before it is handed to the store. What a crash leaves open,
+//! the next start of the same batch finds through [`Journal::open`].
+//!
+//! One file per running batch, locked by its process, so that several processes share the folder; a file whose owner died
+//! is unlocked, and its entries are moved into the file of whoever continues the batch. A line is
+//! `CRC-32 (8 hex digits), space, JSON`: a torn last line is dropped, a damaged earlier one is refused.
+//! If an fsync fails, the journal refuses everything after it: a failed fsync must not be tried again.
+
+mod file;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{CellKey, QuestionRun};
+use crate::error::Result;
+use writer::Writer;
+
+/// A submission to a provider that can be fetched later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submission {
+    /// Our id of it.
+    pub id: String,
+    /// The model asked.
+    pub model: String,
+    /// Its cells, in the order of the inputs.
+    pub cells: Vec<CellKey>,
+    /// When the intent was noted, milliseconds since 1970 UTC.
+    pub created_at_ms: i64,
+    /// The provider's snapshot id; `None` while unknown.
+    #[serde(default)]
+    pub snapshot_id: Option<String>,
+}
+
+/// A line of the journal.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum Record {
+    /// First line.
+    Header { version: u32, batch_id: String },
+    /// Before the trigger.
+    Intent { submission: Submission },
+    /// After the trigger.
+    Submitted { id: String, snapshot_id: String },
+    /// Every row is stored, or it is certain that nothing was bought.
+    Closed { id: String },
+    /// A direct reply.
+    Reply { run: Arc<QuestionRun> },
+}
+
+/// Version of the format written; older ones are read.
+const VERSION: u32 = 1;
+
+/// What is open.
+#[derive(Debug, Clone, Default)]
+struct Open {
+    submissions: BTreeMap<String, Submission>,
+    replies: BTreeMap<String, Arc<QuestionRun>>,
+}
+
+impl Open {
+    fn apply(&mut self, record: Record) {
+        match record {
+            Record::Header { .. } => {}
+            Record::Intent { submission } => {
+                self.submissions.insert(submission.id.clone(), submission);
+            }
+            Record::Submitted { id, snapshot_id } => {
+                if let Some(submission) = self.submissions.get_mut(&id) {
+                    submission.snapshot_id = Some(snapshot_id);
+                }
+            }
+            Record::Closed { id } => {
+                self.submissions.remove(&id);
+            }
+            Record::Reply { run } => {
+                self.replies.insert(run.key.to_string(), run);
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.submissions.is_empty() && self.replies.is_empty()
+    }
+
+    fn records(&self) -> impl Iterator<Item = Record> + '_ {
+        let intents = self.submissions.values().map(|submission| Record::Intent { submission: submission.clone() });
+        intents.chain(self.replies.values().map(|run| Record::Reply { run: run.clone() }))
+    }
+}
+
+/// What earlier starts of the batch left open.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Submissions, with or without a snapshot id.
+    pub submissions: Vec<Submission>,
+    /// Direct replies that may not have reached the store.
+    pub replies: Vec<Arc<QuestionRun>>,
+}
+
+/// The journal of one running batch. All methods do nothing when it was opened with [`Journal::none`].
+#[derive(Debug, Default)]
+pub struct Journal {
+    writer: Option<Writer>,
+    open: Arc<Mutex<Open>>,
+}
+
+impl Journal {
+    /// No journal: nothing survives a crash.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Opens the journal of a batch below `folder` and takes over what dead processes left of it. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Journal`] naming the file, when the folder cannot be written or a file is damaged.
+    pub fn open(folder: &Path, batch_id: &str) -> Result<(Self, Recovered)> {
+        file::create_folder(folder)?;
+        let orphans = file::take_orphans(folder, batch_id)?;
+        let mut open = Open::default();
+        for orphan in &orphans {
+            for record in orphan.records.iter().cloned() {
+                open.apply(record);
+            }
+        }
+        let recovered =
+            Recovered { submissions: open.submissions.values().cloned().collect(), replies: open.replies.values().cloned().collect() };
+        let records = std::iter::once(Record::Header { version: VERSION, batch_id: batch_id.to_owned() }).chain(open.records());
+        let file = file::create(folder, records)?;
+        // Only now is everything durable in our own file.
+        for orphan in orphans {
+            orphan.remove()?;
+        }
+        let open = Arc::new(Mutex::new(open));
+        Ok((Self { writer: Some(Writer::start(file, open.clone(), batch_id.to_owned())), open }, recovered))
+    }
+
+    /// Notes a submission before its trigger. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Journal`]: then the trigger must not be sent.
+    pub async fn intent(&self, submission: Submission) -> Result<()> {
+        self.append(vec![Record::Intent { submission }]).await
+    }
+
+    /// Notes the snapshot id of a submission. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Journal`].
+    pub async fn submitted(&self, id: &str, snapshot_id: &str) -> Result<()> {
+        self.append(vec![Record::Submitted { id: id.to_owned(), snapshot_id: snapshot_id.to_owned() }]).await
+    }
+
+    /// Closes a submission.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Journal`].
+    pub async fn closed(&self, id: &str) -> Result<()> {
+        self.append(vec![Record::Closed { id: id.to_owned() }]).await
+    }
+
+    /// Notes direct replies. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Journal`].
+    pub async fn replies(&self, runs: &[Arc<QuestionRun>]) -> Result<()> {
+        self.append(runs.iter().map(|run| Record::Reply { run: run.clone() }).collect()).await
+    }
+
+    /// The store has these replies: they may be forgotten.
+    pub fn acknowledged<'a>(&self, runs: impl Iterator<Item = &'a QuestionRun>) {
+        if self.writer.is_some() {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            for run in runs {
+                open.replies.remove(&run.key.to_string());
+            }
+        }
+    }
+
+    /// Ends the journal: the file is removed when nothing is open, else it waits for the next start.
+    pub async fn finish(&self) {
+        if let Some(writer) = &self.writer {
+            writer.finish().await;
+        }
+    }
+
+    async fn append(&self, records: Vec<Record>) -> Result<()> {
+        match &self.writer {
+            Some(writer) if !records.is_empty() => writer.append(records).await,
+            _ => Ok(()),
+        }
+    }
+}

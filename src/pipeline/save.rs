@@ -1,0 +1,149 @@
+//! The two savers: group commit into the store, one hand-over at a time, each tried again with growing waits. What the store
+//! has acknowledged is forgotten by the journal; what it has not is still there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::session::Session;
+use super::spec::RunSpec;
+use super::work::Done;
+use crate::domain::{Cell, Extraction, MicroUsd, Outcome, QuestionRun, RunStatus};
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::Level;
+use crate::http::BoxFuture;
+use crate::store::Store;
+
+/// Tries of one hand-over.
+const TRIES: u32 = 6;
+/// Wait after the first failure; doubled after each further one.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+
+/// Saves question runs until the queue ends; answered ones go on to extraction.
+pub(super) async fn question_runs(
+    session: Arc<Session>,
+    spec: Arc<RunSpec>,
+    store: Arc<dyn Store>,
+    mut queue: mpsc::Receiver<Done>,
+    next: Option<mpsc::Sender<Arc<QuestionRun>>>,
+) -> Result<()> {
+    let mut group = Vec::new();
+    while queue.recv_many(&mut group, session.settings.group_commit).await > 0 {
+        let mut runs = Vec::with_capacity(group.len());
+        let mut direct = Vec::new();
+        let mut tickets = Vec::new();
+        let mut carried = Vec::with_capacity(group.len());
+        for done in group.drain(..) {
+            let outcome = match done.outcome {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    note_open(&session, error);
+                    continue;
+                }
+            };
+            let Some(cell) = done.job.cell else { continue };
+            let money = done.job.carried;
+            let run = question_run(&spec, &cell, outcome, money)?;
+            match done.ticket {
+                Some(ticket) => tickets.push(ticket),
+                None if run.outcome.attempts > 0 => direct.push(run.clone()),
+                None => {}
+            }
+            carried.push(money);
+            runs.push(run);
+        }
+        session.journal.replies(&direct).await?;
+        if !runs.is_empty() {
+            hand_over(&session, "save_question_runs", || store.save_question_runs(runs.clone())).await?;
+        }
+        session.journal.acknowledged(direct.iter().map(Arc::as_ref));
+        for ticket in tickets {
+            if ticket.stored() {
+                session.journal.closed(&ticket.submission).await?;
+            }
+        }
+        for (run, carried) in runs.into_iter().zip(carried) {
+            note_stored(&session, &run, carried);
+            if run.outcome.status == RunStatus::Answered
+                && let Some(next) = &next
+            {
+                let _ = next.send(run).await; // a failed extraction stage reports itself
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Saves extractions until the queue ends.
+pub(super) async fn extractions(session: Arc<Session>, store: Arc<dyn Store>, mut queue: mpsc::Receiver<Arc<Extraction>>) -> Result<()> {
+    let mut group = Vec::new();
+    while queue.recv_many(&mut group, session.settings.group_commit).await > 0 {
+        let extractions: Vec<Arc<Extraction>> = std::mem::take(&mut group);
+        hand_over(&session, "save_extractions", || store.save_extractions(extractions.clone())).await?;
+        for extraction in extractions {
+            session.totals.extracted(&extraction);
+            if let Some(error) = &extraction.error {
+                session.totals.error(error.clone());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Calls the store until it takes the rows. A callback that raised is named in the log each time.
+pub(super) async fn hand_over<'a>(session: &Session, name: &str, mut save: impl FnMut() -> BoxFuture<'a, Result<()>>) -> Result<()> {
+    let mut wait = FIRST_WAIT;
+    let mut attempt = 1;
+    loop {
+        let error = match save().await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if attempt == TRIES || error.kind == ErrorKind::Cancelled {
+            let message = format!("{name} failed {attempt} times; the last time: {}", error.message);
+            session.host.log(Level::Error, format!("{message}. Nothing is lost: what was paid waits in the journal for the next start"));
+            return Err(error);
+        }
+        session.host.log(Level::Warning, format!("{name} failed (attempt {attempt} of {TRIES}), next in {} ms: {}", wait.as_millis(), error.message));
+        tokio::time::sleep(wait).await;
+        wait *= 2;
+        attempt += 1;
+    }
+}
+
+type Carried = (i64, i64);
+
+/// The row of a finished question, with the money of the cell's earlier runs.
+fn question_run(spec: &RunSpec, cell: &Cell, mut outcome: Outcome, carried: Carried) -> Result<Arc<QuestionRun>> {
+    let model = spec.models.iter().find(|model| model.model == *cell.model);
+    let model = model.ok_or_else(|| Error::internal(format!("{} has no model run", cell.model)))?;
+    outcome.cost_micro_usd = outcome.cost_micro_usd.map(|cost| cost.plus(MicroUsd(carried.0)));
+    outcome.maybe_charged_micro_usd = outcome.maybe_charged_micro_usd.plus(MicroUsd(carried.1));
+    Ok(Arc::new(QuestionRun {
+        batch_id: spec.batch_id.clone(),
+        run_id: model.run_id.clone(),
+        org_id: spec.org.id.clone(),
+        key: cell.key(),
+        question: cell.question.text.clone(),
+        outcome,
+    }))
+}
+
+/// The cell stays open. The reason was reported where it arose, but for the budget, which refuses call by call.
+fn note_open(session: &Session, error: Error) {
+    if error.kind == ErrorKind::Budget {
+        session.totals.budget_reached(error);
+    }
+}
+
+fn note_stored(session: &Session, run: &QuestionRun, carried: Carried) {
+    session.totals.stored(&run.key.model, &run.key.location, &run.outcome, carried);
+    if let Some(error) = run.outcome.error.as_ref().filter(|_| run.outcome.status == RunStatus::Failed) {
+        session.totals.error(error.clone());
+    }
+    if run.outcome.status == RunStatus::Answered {
+        let text = run.outcome.text.as_deref().unwrap_or_default();
+        session.learned.answered(&run.key.model, run.outcome.usage.output_tokens, text);
+    }
+}

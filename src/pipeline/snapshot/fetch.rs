@@ -1,0 +1,253 @@
+//! From a snapshot id to settled rows: when to poll, when to download, what to ask again.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Chunk, ROW_RETRIES, Work, without_location};
+use crate::domain::{MicroUsd, Outcome, RunStatus};
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::Level;
+use crate::http::HttpResponse;
+use crate::http::limit::Permit;
+use crate::http::retry::CallKind;
+use crate::journal::Submission;
+use crate::pipeline::session::Rules;
+use crate::pipeline::work::{Done, Job, Ticket};
+use crate::providers::{Ask, Download, Listed, Progress};
+
+/// More open snapshots of a dataset than this are polled with one list call.
+const LIST_ABOVE: usize = 5;
+/// Share of the elapsed time between two polls.
+const POLL_SHARE: f64 = 0.05;
+/// Polls after the first 429: from here, × 1.5, to the second.
+const SLOW_POLL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
+/// A snapshot that is not found this soon after its trigger is not known yet, rather than gone.
+const NOT_KNOWN_YET: Duration = Duration::from_secs(60);
+/// Downloads that may be "not ready" after the progress said ready.
+const DOWNLOAD_TRIES: u32 = 30;
+/// Between two such downloads when the provider gives no hint.
+const DOWNLOAD_WAIT: Duration = Duration::from_secs(2);
+/// The list reaches back this far before the submission, for clocks that differ.
+const LIST_MARGIN_MS: i64 = 10 * 60 * 1000;
+
+/// The last list of each dataset, shared by the snapshots that wait for it.
+#[derive(Debug, Default)]
+pub(in crate::pipeline) struct Boards {
+    boards: Mutex<HashMap<String, Arc<Board>>>,
+}
+
+#[derive(Debug, Default)]
+struct Board {
+    open: AtomicUsize,
+    listed: tokio::sync::Mutex<Option<(Instant, HashMap<String, Progress>)>>,
+}
+
+impl Boards {
+    fn board(&self, model: &str) -> Arc<Board> {
+        self.boards.lock().unwrap_or_else(PoisonError::into_inner).entry(model.to_owned()).or_default().clone()
+    }
+}
+
+/// Counts an open snapshot.
+struct Opened(Arc<Board>);
+
+impl Opened {
+    fn new(board: Arc<Board>) -> Self {
+        board.open.fetch_add(1, Ordering::Relaxed);
+        Self(board)
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Work {
+    /// Waits for a snapshot and settles its rows. Returns what is to be asked again. The place is held until then.
+    pub(super) async fn fetch(&self, submission: Submission, chunk: Chunk, resumed: bool, _permit: Permit) -> Vec<Chunk> {
+        let Some(id) = submission.snapshot_id.clone() else { return Vec::new() };
+        let asks: Vec<Ask> = chunk.jobs.iter().map(|job| job.ask.clone()).collect();
+        match self.wait_and_download(&id, &asks, submission.created_at_ms, resumed).await {
+            Ok(outcomes) => self.settle_rows(submission, chunk, outcomes, resumed).await,
+            Err(error) if matches!(error.kind, ErrorKind::SnapshotFailed | ErrorKind::SnapshotGone) => {
+                // It ended without data and without a charge: its rows failed.
+                let outcomes = asks.iter().map(|_| Outcome::failed(error.clone())).collect();
+                self.settle_rows(submission, chunk, outcomes, resumed).await
+            }
+            Err(error) => {
+                // Still there, still ours: the journal keeps it for the next start.
+                let mut error = error;
+                error.message = format!("snapshot {id} is not fetched yet ({}); a resume fetches it without paying again", error.message);
+                self.session.totals.error(error.clone());
+                self.warn(error.to_string());
+                for job in chunk.jobs {
+                    self.leave_open(job, error.clone()).await;
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    async fn wait_and_download(&self, id: &str, asks: &[Ask], created_at_ms: i64, resumed: bool) -> Result<Vec<Outcome>> {
+        let settings = &self.session.settings.datasets;
+        let model = self.pair.provider.model();
+        let opened = Opened::new(self.session.boards.board(model));
+        let began = Instant::now();
+        let deadline = began + Duration::from_millis(settings.snapshot_deadline_ms);
+        let first = self.session.learned.first_poll(model).unwrap_or(Duration::from_millis(settings.first_poll_ms));
+        let mut wait = if resumed { Duration::ZERO } else { first };
+        let mut slow = SLOW_POLL.0;
+        loop {
+            tokio::time::sleep(wait).await;
+            match self.progress(id, created_at_ms, &opened.0).await {
+                Ok(Progress::Ready) => break,
+                Ok(Progress::Failed(words)) => {
+                    return Err(Error::new(ErrorKind::SnapshotFailed, format!("snapshot {id} ended without data: {words}")));
+                }
+                Ok(Progress::Pending) => {}
+                Err(error) if error.kind == ErrorKind::SnapshotGone && began.elapsed() < NOT_KNOWN_YET && !resumed => {}
+                Err(error) => return Err(error),
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::new(ErrorKind::Deadline, format!("not ready after {:.0} s", began.elapsed().as_secs_f64())));
+            }
+            wait = Duration::from_millis(settings.min_poll_ms).max(began.elapsed().mul_f64(POLL_SHARE));
+            if self.pair.account.limits.throttle.is_slow() {
+                wait = wait.max(slow);
+                slow = slow.mul_f64(1.5).min(SLOW_POLL.1);
+            }
+        }
+        if !resumed {
+            self.session.learned.took(model, began.elapsed());
+        }
+        self.download(id, asks).await
+    }
+
+    /// Where the snapshot stands: asked alone, or read from the shared list when many are open.
+    async fn progress(&self, id: &str, created_at_ms: i64, board: &Board) -> Result<Progress> {
+        let fresh = Duration::from_millis(self.session.settings.datasets.min_poll_ms);
+        if board.open.load(Ordering::Relaxed) > LIST_ABOVE {
+            let mut listed = board.listed.lock().await;
+            if listed.as_ref().is_none_or(|(at, _)| at.elapsed() >= fresh) {
+                let list = self.list(created_at_ms - LIST_MARGIN_MS).await?;
+                *listed = Some((Instant::now(), list.into_iter().map(|line| (line.id, line.progress)).collect()));
+            }
+            if let Some(progress) = listed.as_ref().and_then(|(_, list)| list.get(id)) {
+                return Ok(progress.clone());
+            }
+        }
+        let protocol = self.protocol()?;
+        self.free(protocol.progress(id)?, |reply| protocol.decode_progress(&reply)).await
+    }
+
+    async fn list(&self, from_ms: i64) -> Result<Vec<Listed>> {
+        let protocol = self.protocol()?;
+        self.free(protocol.list(from_ms)?, |reply| protocol.decode_list(&reply)).await
+    }
+
+    async fn download(&self, id: &str, asks: &[Ask]) -> Result<Vec<Outcome>> {
+        let protocol = self.protocol()?;
+        for _ in 0..DOWNLOAD_TRIES {
+            let request = protocol.download(id)?;
+            match self.free(request, |reply| protocol.decode_download(asks, &reply)).await? {
+                Download::Rows { outcomes, received, foreign } => {
+                    if received != asks.len() || foreign > 0 {
+                        let foreign = if foreign > 0 { format!(" ({foreign} of them belong to no question)") } else { String::new() };
+                        self.warn(format!("Batch returned {received} responses but expected {}{foreign}: settled row by row", asks.len()));
+                    }
+                    return Ok(outcomes);
+                }
+                Download::NotReady(hint) => {
+                    let least = Duration::from_millis(self.session.settings.datasets.min_poll_ms);
+                    tokio::time::sleep(hint.map_or(DOWNLOAD_WAIT, Duration::from_millis).max(least)).await;
+                }
+            }
+        }
+        Err(Error::new(ErrorKind::Deadline, format!("ready, but not downloadable after {DOWNLOAD_TRIES} tries")))
+    }
+
+    /// A call that costs nothing.
+    async fn free<T>(&self, request: crate::http::HttpRequest, mut read: impl FnMut(HttpResponse) -> Result<T>) -> Result<T> {
+        let protocol = self.protocol()?;
+        let read = |reply: HttpResponse| if reply.is_success() { read(reply) } else { Err(protocol.error(&[], &reply)) };
+        let rules = Rules { kind: CallKind::Free, cap: None };
+        match self.session.call(&self.pair.account, rules, &request, read).await {
+            Ok(called) => Ok(called.value),
+            Err(failure) => Err(failure.error),
+        }
+    }
+
+    /// Sends the rows to the store; what failed and may succeed is asked again, in smaller submissions.
+    async fn settle_rows(&self, submission: Submission, chunk: Chunk, outcomes: Vec<Outcome>, resumed: bool) -> Vec<Chunk> {
+        self.correct_budget(&chunk.jobs, &outcomes, resumed);
+        let finished_ms = self.session.context.clock.now_ms();
+        let (mut rows, mut again) = (Vec::new(), Vec::new());
+        let count = chunk.jobs.len();
+        for (job, mut outcome) in chunk.jobs.into_iter().zip(outcomes) {
+            outcome.attempts = 1 + u32::from(ROW_RETRIES - chunk.retries_left.min(ROW_RETRIES));
+            outcome.started_at_ms = submission.created_at_ms;
+            outcome.finished_at_ms = finished_ms;
+            match asked_again(&job, &outcome, chunk.retries_left, self.pair.provider.surface()) {
+                Some(job) => again.push(job),
+                None => rows.push((job, outcome)),
+            }
+        }
+        self.log(format!("Batch completed: {} questions processed", rows.len()));
+        if rows.is_empty() {
+            self.close(&submission.id).await;
+        } else {
+            let ticket = Ticket::new(submission.id, rows.len());
+            for (job, outcome) in rows {
+                let error = outcome.error.map(|error| super::with_context(error, self.pair.provider.as_ref(), &job.ask));
+                let outcome = Ok(Outcome { error, ..outcome });
+                self.send(Done { job, outcome, ticket: Some(ticket.clone()) }).await;
+            }
+        }
+        if again.is_empty() {
+            return Vec::new();
+        }
+        self.warn(format!("{} of {count} rows failed and are asked again", again.len()));
+        let size = (count / 2).clamp(1, again.len());
+        let mut chunks = Vec::new();
+        while !again.is_empty() {
+            let rest = again.split_off(size.min(again.len()));
+            chunks.push(Chunk { jobs: std::mem::replace(&mut again, rest), retries_left: chunk.retries_left - 1 });
+        }
+        chunks
+    }
+
+    /// The trigger booked the worst case; the rows tell the charge. An earlier start's booking ended with it.
+    fn correct_budget(&self, jobs: &[Job], outcomes: &[Outcome], resumed: bool) {
+        let charged: MicroUsd = outcomes.iter().map(|outcome| outcome.cost_micro_usd.unwrap_or_default()).sum();
+        let booked: MicroUsd = jobs.iter().map(|job| self.pair.provider.worst_case(&job.ask)).sum();
+        self.session.budget.correct(MicroUsd(charged.0 - if resumed { 0 } else { booked.0 }));
+    }
+
+    async fn close(&self, submission: &str) {
+        if let Err(error) = self.session.journal.closed(submission).await {
+            self.session.host.log(Level::Error, error.to_string());
+        }
+    }
+}
+
+/// The job to ask again, when the row failed in a way that another try may mend.
+fn asked_again(job: &Job, outcome: &Outcome, retries_left: u8, surface: &str) -> Option<Job> {
+    let error = outcome.error.as_ref()?;
+    let may_succeed = matches!(error.kind, ErrorKind::Record | ErrorKind::SnapshotFailed);
+    if retries_left == 0 || outcome.status != RunStatus::Failed || !may_succeed {
+        return None;
+    }
+    let mut job = job.clone();
+    job.carried.0 += outcome.cost_micro_usd.unwrap_or_default().0;
+    job.carried.1 += outcome.maybe_charged_micro_usd.0;
+    // A country can make Perplexity's page fail (seen by others); the second try goes without it, which the outcome shows.
+    let location_suspected =
+        surface == "perplexity" && error.context.code.as_deref() == Some("selector_timeout") && job.ask.location.is_some();
+    Some(if location_suspected { without_location(job) } else { job })
+}

@@ -1,0 +1,85 @@
+//! What travels through the queues of a run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::mpsc;
+
+use super::session::Account;
+use crate::domain::{Cell, Location, Outcome};
+use crate::error::Error;
+use crate::providers::{Ask, Provider};
+
+/// Finished cells waiting for the store: with answers of 20 KB this is some 20 MB.
+pub(super) const QUEUE: usize = 1024;
+
+/// A pair at work.
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) account: Arc<Account>,
+    pub(super) location: Arc<Location>,
+}
+
+impl Pair {
+    /// The prefix of its log lines: `[chatgpt US]`.
+    pub(super) fn label(&self) -> String {
+        format!("[{} {}]", self.provider.model(), self.location)
+    }
+}
+
+/// A question to ask.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub(super) ask: Ask,
+    /// Position among the questions of a plain list.
+    pub(super) position: usize,
+    /// The cell, in a batch.
+    pub(super) cell: Option<Cell>,
+    /// Charged and maybe charged by earlier runs of the cell, micro-dollars: part of its total.
+    pub(super) carried: (i64, i64),
+}
+
+impl Job {
+    /// The job of a cell.
+    pub(super) fn of_cell(cell: Cell, web_search: bool, carried: (i64, i64)) -> Self {
+        let ask = Ask {
+            key: cell.key().to_string().into(),
+            question: cell.question.text.as_str().into(),
+            location: (!cell.location.is_anywhere()).then(|| cell.location.clone()),
+            web_search,
+        };
+        Self { ask, position: 0, cell: Some(cell), carried }
+    }
+}
+
+/// A finished question on its way to the store.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) job: Job,
+    /// `Err`: the cell stays open, for this reason (a batch leaves it to the next start).
+    pub(super) outcome: Result<Outcome, Error>,
+    /// The submission it came from; a direct reply has none.
+    pub(super) ticket: Option<Arc<Ticket>>,
+}
+
+/// Where finished questions go.
+pub(super) type Sink = mpsc::Sender<Done>;
+
+/// Counts the rows of a submission that are not in the store yet.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    pub(super) submission: String,
+    open: AtomicUsize,
+}
+
+impl Ticket {
+    pub(super) fn new(submission: String, rows: usize) -> Arc<Self> {
+        Arc::new(Self { submission, open: AtomicUsize::new(rows) })
+    }
+
+    /// One more row is stored; true for the last.
+    pub(super) fn stored(&self) -> bool {
+        self.open.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+}
