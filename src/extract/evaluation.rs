@@ -35,7 +35,7 @@ pub(super) fn request(names: &[String], websites: &[String], text: &str, nonce: 
          items, nothing added; an empty list when the mention is not verified.\n{}",
         reply::fence_rule(nonce)
     );
-    let user = format!("The organisation: {}\nIts websites: {}\n\n{}", json!(names), json!(websites), reply::fenced(text, nonce));
+    let user = format!("{}\nIts websites: {}\n\n{}", reply::introduced(names), json!(websites), reply::fenced(text, nonce));
     StructuredRequest { schema_name: "org_evaluation", schema, system, user }
 }
 

@@ -62,15 +62,20 @@ fn ends_with_abbreviation(before: &str) -> bool {
     ABBREVIATIONS.contains(&word.as_str())
 }
 
-/// The mentions that are none: the sentence says that the answer does not know or does not list the org.
-pub(super) fn without_absences(text: &str, mentions: Vec<Range<usize>>) -> Vec<Range<usize>> {
-    let looked_at = mentions.len().min(LOOKED_AT);
+/// The mentions but for those in a sentence that says that the answer does not know or does not list the org.
+pub(super) fn without_absences(text: &str, mut mentions: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    let mut counts = is_not_absence(text);
+    mentions.retain(|span| counts(span));
     mentions
-        .into_iter()
-        .enumerate()
-        .filter(|(index, span)| *index >= looked_at || !is_absence(text, span))
-        .map(|(_, span)| span)
-        .collect()
+}
+
+/// Tells mentions from absence statements; looks at the first thousand only, so that the work stays bounded.
+pub(super) fn is_not_absence(text: &str) -> impl FnMut(&Range<usize>) -> bool {
+    let mut looked_at = 0;
+    move |span| {
+        looked_at += 1;
+        looked_at > LOOKED_AT || !is_absence(text, span)
+    }
 }
 
 fn is_absence(text: &str, span: &Range<usize>) -> bool {
