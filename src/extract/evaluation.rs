@@ -136,7 +136,8 @@ pub(super) fn assemble(
     let (Some(verdict), Some(mention), false) = (verdict.filter(|verdict| verdict.mentioned), mention, empty) else {
         return OrgEvaluation { citation, share_of_voice: (!empty).then_some(0.0), ..OrgEvaluation::default() };
     };
-    let before = rivals.iter().flatten().filter(|rival| rival.start < mention.start).count();
+    // Names that first stand at one place (`Orla`, `Orla CRM`) are one brand.
+    let before = united(rivals.iter().flatten().filter(|rival| rival.start < mention.start).cloned().collect()).len();
     OrgEvaluation {
         mentioned: true,
         citation,

@@ -44,11 +44,11 @@ fn sentence_breaks<'a>(part: &'a str, rest: &'a str) -> impl DoubleEndedIterator
         let next = || part.get(end..).unwrap_or_default().chars().chain(rest.chars());
         let ends = match character {
             '\n' | '。' | '！' | '？' => true,
-            '!' | '?' => next().next().is_none_or(char::is_whitespace),
-            '.' => {
+            // A small letter goes on with the sentence: `Prices e.g. here`, `Yahoo! is`.
+            '!' | '?' | '.' => {
                 next().next().is_none_or(char::is_whitespace)
                     && !next().take(REACH).find(|next| !next.is_whitespace()).is_some_and(char::is_lowercase)
-                    && !ends_with_abbreviation(part.get(..at).unwrap_or_default())
+                    && !(character == '.' && ends_with_abbreviation(part.get(..at).unwrap_or_default()))
             }
             _ => false,
         };

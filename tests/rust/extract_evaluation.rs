@@ -153,6 +153,7 @@ fn rank_counts_distinct_brands_before_the_first_mention() {
         ("Quill Mark Boxly QuillMark", &["Boxly"], 1),
         ("I know nothing about QuillMark. Boxly beats QuillMark.", &["Boxly"], 1),
         ("There is no information on QuillMark. Boxly beats QuillMark.", &["Boxly"], 2),
+        ("Orla CRM, Boxly, QuillMark", &["Boxly", "Orla", "Orla CRM"], 3),
         ("QuillMark Foods, Boxly", &["QuillMark Foods", "Boxly"], 1),
         ("QuillMark", &[], 1),
     ] {

@@ -101,6 +101,7 @@ fn sentences() {
     for (text, mention) in [
         ("One. QuillMark Inc. is here. Three.", "QuillMark Inc. is here."),
         ("Is it QuillMark? Yes! No.", "Is it QuillMark?"),
+        ("Ask Yahoo! about QuillMark. Next.", "Ask Yahoo! about QuillMark."),
         ("甲。QuillMark很好。乙。", "QuillMark很好。"),
         ("| A | b |\n| QuillMark | 20 |\n| C | d |", "| QuillMark | 20 |"),
         ("Prices e.g. for QuillMark vs. Boxly. Next.", "Prices e.g. for QuillMark vs. Boxly."),

@@ -92,7 +92,7 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value[field].as_str().unwrap()
 }
 
-/// Every brand of the truth as an org: its name, the other spellings seen, its domain, all others as competitors.
+/// Every brand of the truth as an org: its name, the other spellings seen, its domain, all spellings of the others as competitors.
 fn orgs(answers: &[Value]) -> BTreeMap<String, Org> {
     let mut orgs: BTreeMap<String, Org> = BTreeMap::new();
     for brand in answers.iter().flat_map(|answer| answer["brands"].as_array().unwrap()) {
@@ -108,9 +108,11 @@ fn orgs(answers: &[Value]) -> BTreeMap<String, Org> {
             org.aliases.push(written);
         }
     }
-    let names: Vec<String> = orgs.keys().cloned().collect();
+    let names: BTreeMap<String, Vec<String>> =
+        orgs.iter().map(|(name, org)| (name.clone(), [&[name.clone()][..], &org.aliases].concat())).collect();
     for org in orgs.values_mut() {
-        org.competitors = names.iter().filter(|name| **name != org.name).cloned().collect();
+        org.competitors =
+            names.iter().filter(|(name, _)| **name != org.name).flat_map(|(_, spellings)| spellings.clone()).collect();
     }
     orgs
 }
