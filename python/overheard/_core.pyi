@@ -29,6 +29,7 @@ __all__ = [
     "Port",
     "QuestionRun",
     "Session",
+    "Simulator",
     "Usage",
     "__version__",
     "_live_sessions",
@@ -580,6 +581,8 @@ class ExistingKey(_Record):
         extracted: bool = False,
         cost_micro_usd: int = 0,
         maybe_charged_micro_usd: int = 0,
+        extraction_cost_micro_usd: int = 0,
+        extraction_maybe_charged_micro_usd: int = 0,
         citations: int = 0,
         competitors: int = 0,
         error_kind: str | None = None,
@@ -603,6 +606,14 @@ class ExistingKey(_Record):
     @property
     def maybe_charged_micro_usd(self) -> int:
         """Unconfirmed charges of both, micro-dollars."""
+
+    @property
+    def extraction_cost_micro_usd(self) -> int:
+        """The part of `cost_micro_usd` that its extraction was charged, also when that failed."""
+
+    @property
+    def extraction_maybe_charged_micro_usd(self) -> int:
+        """The part of `maybe_charged_micro_usd` that belongs to its extraction."""
 
     @property
     def citations(self) -> int:
@@ -714,3 +725,32 @@ def _shutdown(seconds: float, /) -> None:
 
 def _live_sessions() -> int:
     """Sessions whose tasks in the core have not ended yet, for tests."""
+
+@final
+class Simulator:
+    def __new__(
+        cls,
+        *,
+        seed: int,
+        host: str,
+        port: int,
+        latency_ms: int,
+        snapshot_ms: int,
+        spread: float,
+        answer_chars: int,
+        record: bool,
+        threads: int,
+        requests_per_second: float,
+        running_small: int,
+        running_large: int,
+        rates: list[tuple[str, float]],
+    ) -> Self: ...
+    @property
+    def url(self) -> str: ...
+    def ledger(self, charges: bool) -> str: ...
+    def truth(self) -> str: ...
+    def inject(self, rule: str) -> None: ...
+    def clear_faults(self) -> None: ...
+    def stop(self) -> None: ...
+    @staticmethod
+    def rate_names() -> list[str]: ...

@@ -287,6 +287,11 @@ class Pipeline:
             quote: dict[str, Any] = json.loads(_core.quote(spec))
             return quote
 
+    @staticmethod
+    def at_work() -> list[str]:
+        """The ids of the batches this process works on now, whatever pipeline does."""
+        return sorted(_at_work)
+
     def stop(self) -> None:
         """Stops gracefully: nothing new starts, paid work in flight gets its grace. A signal handler may call it."""
         self._stopping = True

@@ -16,6 +16,8 @@ use super::world_data::INVENTED;
 pub(crate) struct StructuredCall<'a> {
     pub(crate) schema: &'a Value,
     pub(crate) name: &'a str,
+    /// The last thing the user says: the data.
+    pub(crate) data: &'a str,
     /// Everything the model reads: instructions and messages.
     pub(crate) prompt: &'a str,
     pub(crate) key: u64,
@@ -24,7 +26,7 @@ pub(crate) struct StructuredCall<'a> {
 
 /// The text to give back, and what is wrong with it.
 pub(crate) fn answer(sim: &Sim, call: StructuredCall<'_>) -> (String, Extraction) {
-    let subject = Subject::read(sim, call.prompt);
+    let subject = Subject::read(sim, call.data, call.prompt);
     let rates = &sim.config.rates;
     let mut rng = Rng::new(call.key, "structured");
     let misses = rng.chance(rates.structured_miss);

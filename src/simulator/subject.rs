@@ -1,6 +1,8 @@
 //! What a prompt is about: the answer text inside it, the brands of that text, and the org named outside of it. Reads
 //! prompts as a language model would, by their content; must not rely on the wording of any particular prompt.
 
+use serde_json::Value;
+
 use super::sim::Sim;
 use super::text::Sentiment;
 use super::world::World;
@@ -56,16 +58,24 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// Reads a prompt.
-    pub(crate) fn read(sim: &Sim, prompt: &str) -> Self {
-        let found = sim.truth().find(prompt);
+    /// Reads a prompt: `data` is what the user says last, `whole` has the instructions too. An org is looked for in the data
+    /// first, because instructions like to give examples.
+    pub(crate) fn read(sim: &Sim, data: &str, whole: &str) -> Self {
+        let in_data = sim.truth().find(data);
+        let (prompt, found) = match in_data {
+            Some(found) => (data, Some(found)),
+            None => match sim.truth().find(whole) {
+                Some(found) => (whole, Some(found)),
+                None => (data, None),
+            },
+        };
         let (start, end) = match &found {
             Some((_, start, end)) => (*start, *end),
             None => fenced(prompt).unwrap_or((0, 0)),
         };
         let text = prompt.get(start..end).unwrap_or("").to_owned();
         let outside = [prompt.get(..start).unwrap_or(""), "\n", prompt.get(end..).unwrap_or("")].concat();
-        let target = target(&sim.world, &outside);
+        let target = target(&sim.world, &outside).or_else(|| target(&sim.world, &whole.replace(prompt, "")));
         let entities = match &found {
             Some((served, _, _)) => served
                 .mentions
@@ -141,8 +151,9 @@ fn fenced(prompt: &str) -> Option<(usize, usize)> {
                 return other == "```";
             }
             if let Some(tag) = line.strip_prefix('<').and_then(|tag| tag.strip_suffix('>')).filter(|tag| !tag.starts_with('/')) {
-                let tag = tag.split_whitespace().next().unwrap_or("");
-                return other.strip_prefix("</").and_then(|other| other.strip_suffix('>')) == Some(tag);
+                let word = tag.split_whitespace().next().unwrap_or("");
+                let end = other.strip_prefix("</").and_then(|other| other.strip_suffix('>'));
+                return end.is_some_and(|end| end == tag || end == word);
             }
             line.to_uppercase().contains("BEGIN")
                 && other.to_uppercase().contains("END")
@@ -164,11 +175,18 @@ fn target(world: &World, outside: &str) -> Option<Entity> {
         let number = u16::try_from(number).unwrap_or(0);
         return Some(known(world, number, world.brand(number).map_or("", |brand| brand.name)));
     }
+    if let Some(name) = serde_json::from_str::<Value>(outside.trim()).ok().as_ref().and_then(named_in) {
+        return Some(Entity { name, ..Entity::default() });
+    }
     let labelled = outside.lines().find_map(|line| {
         let (label, value) = line.split_once(':')?;
         let label = label.to_lowercase();
-        let names = ["org", "company", "brand", "name", "subject"].iter().any(|word| label.contains(word)) && label.len() < 40;
-        let value = value.trim().trim_matches(['"', '\'', '“', '”', '.', '*', '`']);
+        let names = LABELS.iter().any(|word| label.contains(word)) && label.len() < 40;
+        let value = value.trim();
+        if let Ok(listed) = serde_json::from_str::<Value>(value) {
+            return named_in(&listed).filter(|_| names);
+        }
+        let value = value.trim_matches(['"', '\'', '“', '”', '.', '*', '`']);
         (names && !value.is_empty() && value.len() < 80).then(|| value.to_owned())
     });
     let quoted = || {
@@ -176,6 +194,24 @@ fn target(world: &World, outside: &str) -> Option<Entity> {
         parts.find(|part| part.len() < 60 && part.chars().next().is_some_and(char::is_uppercase)).map(str::to_owned)
     };
     labelled.or_else(quoted).map(|name| Entity { name, ..Entity::default() })
+}
+
+/// Words that stand before the name of an org.
+const LABELS: [&str; 5] = ["org", "company", "brand", "name", "subject"];
+
+/// The name inside a JSON value: a text, the first of a list, or the field with a fitting label.
+fn named_in(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Array(items) => items.iter().find_map(named_in),
+        Value::Object(fields) => {
+            let of = |label: &str| {
+                fields.iter().find(|(key, _)| key.to_lowercase().contains(label)).and_then(|(_, value)| named_in(value))
+            };
+            LABELS.into_iter().find_map(of)
+        }
+        _ => None,
+    }
 }
 
 /// The pieces of a text that can be quoted: lines, and sentences inside them.

@@ -49,7 +49,7 @@ def extract(simulator: Simulator, text: str, schema: dict[str, Any], org: str = 
         {"role": "system", "content": f"You judge how a text speaks of the organisation {org}."},
         {
             "role": "user",
-            "content": f"Answer below, between the fences.\n<answer-7f>\n{text}\n</answer-7f>\nReply as JSON.",
+            "content": f"Answer below, between the fences.\n<answer 7f>\n{text}\n</answer 7f>\nReply as JSON.",
         },
     ]
     schema_format = {"type": "json_schema", "json_schema": {"name": "judge", "strict": True, "schema": schema}}
@@ -140,13 +140,20 @@ def test_name_variations() -> None:
     }
     with Simulator(perfect=True) as simulator:
         format_ = {"type": "json_schema", "json_schema": {"name": "names", "strict": True, "schema": schema}}
-        for org, expected in [("Quillmark", "QuillMark"), ("Mossgate Foundry", "MossgateFoundry")]:
-            messages = [{"role": "user", "content": f"Ways to write the name.\nOrganisation: {org}"}]
+        for data, expected in [
+            ("Organisation: Quillmark", {"Quillmark", "QuillMark"}),
+            ("Organisation: Mossgate Foundry", {"Mossgate Foundry", "MossgateFoundry"}),
+            ('The company: ["Mossgate Foundry", "MF"]', {"Mossgate Foundry"}),
+            ('{"name": "Mossgate Foundry", "websites": []}', {"Mossgate Foundry"}),
+            ('{"name": "Notaro"}', {"Notaro", "notaro.example"}),
+        ]:
+            system = {"role": "system", "content": "Ways to write the name (QuillMark, Quill-Mark)."}
+            messages = [system, {"role": "user", "content": data}]
             body = {"model": "gpt-4.1-mini", "messages": messages, "response_format": format_}
             reply = post(simulator, "/v1/chat/completions", body)["choices"][0]["message"]["content"]
             names = json.loads(reply)["names"]
-            assert org in names
-            assert expected in names
+            assert set(names) >= expected
+            assert ("QuillMark" in names) == ("QuillMark" in expected)
 
 
 def test_mistakes_are_made_at_their_rates_and_told() -> None:

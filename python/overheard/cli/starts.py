@@ -136,7 +136,9 @@ class _Performance:
             for pipeline in self.pipelines:
                 pipeline.stop()
         else:
-            complain("Stopped at once. Continue with the same command, or: overheard resume BATCH_ID")
+            complain("Stopped at once. Go on with the same command, or with:")
+            for batch_id in Pipeline.at_work():
+                complain(f"  overheard resume {batch_id}{self._same_store()}")
             for task in self.tasks:
                 task.cancel()
 

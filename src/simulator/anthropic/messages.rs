@@ -62,7 +62,7 @@ fn tokens(bytes: usize) -> u64 {
 }
 
 fn structured(call: Call<'_>, request: &Request<'_>, key: u64, name: &str, schema: &Value, tool: Option<&str>) -> Made {
-    let asked = StructuredCall { schema, name, prompt: &request.whole, key, fault: call.fault };
+    let asked = StructuredCall { schema, name, data: &request.question, prompt: &request.whole, key, fault: call.fault };
     let (mut text, mut report) = structured::answer(call.sim, asked);
     let cut = serve::cut(&mut text, Some(request.max_tokens));
     report.broken_json |= cut;

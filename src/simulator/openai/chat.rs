@@ -43,7 +43,14 @@ pub(super) fn answer(call: Call<'_>, body: &Value) -> Reply {
     let mut declined = None;
     let (text, cut) = if let Some((name, schema)) = request.schema {
         kind = "structured";
-        let asked = StructuredCall { schema, name, prompt: &request.prompt.whole, key, fault: call.fault };
+        let asked = StructuredCall {
+            schema,
+            name,
+            data: &request.prompt.question,
+            prompt: &request.prompt.whole,
+            key,
+            fault: call.fault,
+        };
         let (mut text, mut report) = structured::answer(call.sim, asked);
         let cut = serve::cut(&mut text, cap);
         report.broken_json |= cut;

@@ -113,7 +113,8 @@ fn request_base(model: Model) -> &'static str {
 }
 
 fn structured(call: Call<'_>, request: &Request<'_>, key: u64, name: &str, schema: &Value) -> Made {
-    let asked = StructuredCall { schema, name, prompt: &request.prompt.whole, key, fault: call.fault };
+    let asked =
+        StructuredCall { schema, name, data: &request.prompt.question, prompt: &request.prompt.whole, key, fault: call.fault };
     let (mut text, mut report) = structured::answer(call.sim, asked);
     let incomplete = serve::cut(&mut text, request.cap);
     report.broken_json |= incomplete;
