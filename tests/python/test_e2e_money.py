@@ -137,9 +137,7 @@ async def test_a_lost_reply_is_paid_for_again_at_most_once(
 
 
 @pytest.mark.parametrize("fault", ["close_before_reply", "hang_uncharged"])
-async def test_an_uncharged_loss_still_gets_one_resend_only(
-    tmp_path: Path, simulator: Simulator, fault: str
-) -> None:
+async def test_an_uncharged_loss_still_gets_one_resend_only(tmp_path: Path, simulator: Simulator, fault: str) -> None:
     path, org = tmp_path / "s.db", quillmark(2, ("gpt-4.1",))
     victim = org.question_list[0].text
     simulator.inject({"endpoint": "openai.responses", "prompt_contains": victim}, fault)
