@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::domain::Price;
 use crate::error::{Error, Result};
@@ -38,8 +38,7 @@ impl std::fmt::Debug for Secret {
 }
 
 /// One provider account.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct Account {
     /// The API key; empty when not set.
     pub api_key: Secret,
@@ -55,6 +54,61 @@ impl Default for Account {
     fn default() -> Self {
         Self { api_key: Secret::default(), base_url: String::new(), max_in_flight: 64, max_triggers: 8 }
     }
+}
+
+/// What of an account is told; the rest stays as the provider's defaults have it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct AccountChanges {
+    api_key: Option<Secret>,
+    base_url: Option<String>,
+    max_in_flight: Option<usize>,
+    max_triggers: Option<usize>,
+}
+
+impl Account {
+    fn new(base_url: &str, max_in_flight: usize) -> Self {
+        Self { base_url: base_url.into(), max_in_flight, ..Self::default() }
+    }
+
+    /// `https://api.openai.com/v1`, 64 calls in flight.
+    #[must_use]
+    pub fn openai() -> Self {
+        Self::new("https://api.openai.com/v1", 64)
+    }
+
+    /// `https://api.anthropic.com`, 32 calls in flight.
+    #[must_use]
+    pub fn anthropic() -> Self {
+        Self::new("https://api.anthropic.com", 32)
+    }
+
+    /// `https://api.brightdata.com`, 100 open snapshots, 8 triggers in flight.
+    #[must_use]
+    pub fn brightdata() -> Self {
+        Self::new("https://api.brightdata.com", 100)
+    }
+
+    fn changed(self, changes: AccountChanges) -> Self {
+        Self {
+            api_key: changes.api_key.unwrap_or(self.api_key),
+            base_url: changes.base_url.unwrap_or(self.base_url),
+            max_in_flight: changes.max_in_flight.unwrap_or(self.max_in_flight),
+            max_triggers: changes.max_triggers.unwrap_or(self.max_triggers),
+        }
+    }
+}
+
+fn openai<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Account, D::Error> {
+    AccountChanges::deserialize(deserializer).map(|changes| Account::openai().changed(changes))
+}
+
+fn anthropic<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Account, D::Error> {
+    AccountChanges::deserialize(deserializer).map(|changes| Account::anthropic().changed(changes))
+}
+
+fn brightdata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Account, D::Error> {
+    AccountChanges::deserialize(deserializer).map(|changes| Account::brightdata().changed(changes))
 }
 
 /// The three Bright Data datasets and how to talk to them.
@@ -147,10 +201,13 @@ impl Default for Timeouts {
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// OpenAI (`OPENAI_API_KEY`, `OPENAI_BASE_URL` with `/v1`).
+    #[serde(deserialize_with = "openai")]
     pub openai: Account,
     /// Anthropic (`ANTHROPIC_API_KEY`, `ANTHROPIC_BASE_URL` without `/v1`).
+    #[serde(deserialize_with = "anthropic")]
     pub anthropic: Account,
     /// Bright Data (`BRIGHTDATA_API_KEY`, `BRIGHTDATA_BASE_URL`).
+    #[serde(deserialize_with = "brightdata")]
     pub brightdata: Account,
     /// Its datasets.
     pub datasets: BrightDataSettings,
@@ -186,11 +243,10 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let account = |base_url: &str, max_in_flight| Account { base_url: base_url.into(), max_in_flight, ..Account::default() };
         Self {
-            openai: account("https://api.openai.com/v1", 64),
-            anthropic: account("https://api.anthropic.com", 32),
-            brightdata: account("https://api.brightdata.com", 100),
+            openai: Account::openai(),
+            anthropic: Account::anthropic(),
+            brightdata: Account::brightdata(),
             datasets: BrightDataSettings::default(),
             extraction_model: "gpt-4.1-mini".into(),
             extraction_in_flight: 64,

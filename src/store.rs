@@ -236,6 +236,8 @@ fn existing_key(key: &str, run: &QuestionRun, extraction: Option<&Extraction>) -
             + extraction.map_or(0, |extraction| charged(extraction.cost_micro_usd)),
         maybe_charged_micro_usd: run.outcome.maybe_charged_micro_usd.0
             + extraction.map_or(0, |extraction| extraction.maybe_charged_micro_usd.0),
+        extraction_cost_micro_usd: extraction.map_or(0, |extraction| charged(extraction.cost_micro_usd)),
+        extraction_maybe_charged_micro_usd: extraction.map_or(0, |extraction| extraction.maybe_charged_micro_usd.0),
         citations: stored.map_or(0, |extraction| extraction.citations.len() as u32),
         competitors: stored.map_or(0, |extraction| extraction.competitors.len() as u32),
         error_kind: run.outcome.error.as_ref().map(|error| error.kind),

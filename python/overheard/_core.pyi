@@ -581,6 +581,8 @@ class ExistingKey(_Record):
         extracted: bool = False,
         cost_micro_usd: int = 0,
         maybe_charged_micro_usd: int = 0,
+        extraction_cost_micro_usd: int = 0,
+        extraction_maybe_charged_micro_usd: int = 0,
         citations: int = 0,
         competitors: int = 0,
         error_kind: str | None = None,
@@ -604,6 +606,14 @@ class ExistingKey(_Record):
     @property
     def maybe_charged_micro_usd(self) -> int:
         """Unconfirmed charges of both, micro-dollars."""
+
+    @property
+    def extraction_cost_micro_usd(self) -> int:
+        """The part of `cost_micro_usd` that its extraction was charged, also when that failed."""
+
+    @property
+    def extraction_maybe_charged_micro_usd(self) -> int:
+        """The part of `maybe_charged_micro_usd` that belongs to its extraction."""
 
     @property
     def citations(self) -> int:

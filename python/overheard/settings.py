@@ -67,12 +67,6 @@ SWITCHES: Mapping[str, str] = {
 
 _PRICE_FIELDS = ("input", "cached_input", "cache_write", "output", "search", "record", "request")
 _ACCOUNTS = {"openai": "OPENAI", "anthropic": "ANTHROPIC", "brightdata": "BRIGHTDATA"}
-# An account that is named at all must be complete: the engine's defaults are those of the whole settings.
-_ACCOUNT_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "openai": {"base_url": "https://api.openai.com/v1", "max_in_flight": 64},
-    "anthropic": {"base_url": "https://api.anthropic.com", "max_in_flight": 32},
-    "brightdata": {"base_url": "https://api.brightdata.com", "max_in_flight": 100, "max_triggers": 8},
-}
 _DATASETS = {
     "chatgpt_dataset_id": "BRIGHTDATA_DATASET_ID",
     "perplexity_dataset_id": "PERPLEXITY_DATASET_ID",
@@ -189,8 +183,8 @@ class Settings:
             journal: The journal's file; empty: none.
         """
         settings: dict[str, Any] = {"prices": {model: dict(price) for model, price in self.prices.items()}}
-        for account, defaults in _ACCOUNT_DEFAULTS.items():
-            settings[account] = {**defaults, "api_key": self.keys.get(account, Secret("")).reveal()}
+        for account in _ACCOUNTS:
+            settings[account] = {"api_key": self.keys.get(account, Secret("")).reveal()}
         for place, value in self.values.items():
             *outer, last = place.split(".")
             inner = settings

@@ -193,6 +193,12 @@ pub struct ExistingKey {
     /// Unconfirmed charges of both.
     #[serde(default)]
     pub maybe_charged_micro_usd: i64,
+    /// The part of `cost_micro_usd` that was charged for its extraction, also when that failed.
+    #[serde(default)]
+    pub extraction_cost_micro_usd: i64,
+    /// The part of `maybe_charged_micro_usd` that belongs to its extraction.
+    #[serde(default)]
+    pub extraction_maybe_charged_micro_usd: i64,
     /// Stored citation rows.
     #[serde(default)]
     pub citations: u32,

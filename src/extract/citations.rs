@@ -3,6 +3,7 @@
 //! Fetches nothing. A link to an image is no citation; a URL inside code is none either. A URL that stands in the text is
 //! cited (`Some(true)`), unless the provider's list already says what it is.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use super::markup::Kind;
@@ -14,8 +15,10 @@ use crate::domain::{Citation, Dropped, ExtractedCitation, Ownership};
 pub(super) fn extract(document: &Document<'_>, listed: &[Citation], own: &HashSet<String>) -> (Vec<ExtractedCitation>, Dropped) {
     let mut list = List { own, rows: Vec::new(), known: HashMap::new(), positions: HashSet::new() };
     let mut dropped = Dropped::default();
+    // The same URL often stands in the list and several times in the text: it is parsed once.
+    let mut cleaned: HashMap<&str, Option<Canonical>> = HashMap::new();
     for citation in listed {
-        match canonical(&citation.url) {
+        match cleaned.entry(citation.url.as_str()).or_insert_with(|| canonical(&citation.url)) {
             Some(clean) => list.add(clean, citation),
             None => dropped.invalid_citations += 1,
         }
@@ -23,7 +26,8 @@ pub(super) fn extract(document: &Document<'_>, listed: &[Citation], own: &HashSe
     let provided = list.rows.len();
     for mark in document.marks() {
         let (Kind::Url | Kind::Target, Some(url)) = (mark.kind, &mark.url) else { continue };
-        let Some(clean) = canonical(&unescaped(document.slice(url))) else { continue };
+        let raw = document.slice(url);
+        let Some(clean) = cleaned.entry(raw).or_insert_with(|| canonical(&unescaped(raw))) else { continue };
         if clean.image {
             continue;
         }
@@ -31,7 +35,7 @@ pub(super) fn extract(document: &Document<'_>, listed: &[Citation], own: &HashSe
             // The provider gave no flag: the text shows that it is cited.
             Some(row) => row.cited = row.cited.or(Some(true)),
             None => {
-                let citation = Citation { url: document.slice(url).to_owned(), cited: Some(true), ..Citation::default() };
+                let citation = Citation { url: raw.to_owned(), cited: Some(true), ..Citation::default() };
                 list.add(clean, &citation);
             }
         }
@@ -48,7 +52,7 @@ struct List<'a> {
 }
 
 impl List<'_> {
-    fn add(&mut self, clean: Canonical, citation: &Citation) {
+    fn add(&mut self, clean: &Canonical, citation: &Citation) {
         let title = citation.title.as_deref().map(str::trim).filter(|title| !title.is_empty());
         if let Some(row) = self.known.get(&clean.url).and_then(|row| self.rows.get_mut(*row)) {
             row.title = row.title.take().or_else(|| title.map(str::to_owned));
@@ -64,8 +68,8 @@ impl List<'_> {
         self.known.insert(clean.url.clone(), self.rows.len());
         self.rows.push(ExtractedCitation {
             url: citation.url.clone(),
-            canonical_url: clean.url,
-            domain: clean.domain,
+            canonical_url: clean.url.clone(),
+            domain: clean.domain.clone(),
             ownership,
             title: title.map(str::to_owned),
             cited: citation.cited,
@@ -86,7 +90,10 @@ impl List<'_> {
 }
 
 /// A Markdown target without its backslashes (`a_\(b\)`).
-fn unescaped(target: &str) -> String {
+fn unescaped(target: &str) -> Cow<'_, str> {
+    if !target.contains('\\') {
+        return Cow::Borrowed(target);
+    }
     let mut plain = String::with_capacity(target.len());
     let mut characters = target.chars().peekable();
     while let Some(character) = characters.next() {
@@ -95,5 +102,5 @@ fn unescaped(target: &str) -> String {
             _ => plain.push(character),
         }
     }
-    plain
+    Cow::Owned(plain)
 }

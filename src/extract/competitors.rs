@@ -33,7 +33,7 @@ pub(super) fn request(names: &[String], text: &str, nonce: &str) -> StructuredRe
          when there is none. Never add a name that does not stand in the answer.\n{}",
         reply::fence_rule(nonce)
     );
-    let user = format!("The organisation to leave out: {}\n\n{}", json!(names), reply::fenced(text, nonce));
+    let user = format!("{}\n\n{}", reply::introduced(names), reply::fenced(text, nonce));
     StructuredRequest { schema_name: "competitors", schema, system, user }
 }
 
@@ -65,7 +65,7 @@ pub(super) fn parse(document: &Document<'_>, json: &str, own: &HashSet<String>) 
         }
     }
     let matcher = matcher(names.iter().copied().enumerate());
-    let found = in_order(document, matcher.first_of_each(document));
+    let found = in_order(document, matcher.first_of_each(document, |_| true));
     dropped.invented_competitors = u32::try_from(names.len() - found.len()).unwrap_or(u32::MAX);
     Ok((found, dropped))
 }

@@ -35,7 +35,7 @@ pub(super) fn request(names: &[String], websites: &[String], text: &str, nonce: 
          items, nothing added; an empty list when the mention is not verified.\n{}",
         reply::fence_rule(nonce)
     );
-    let user = format!("The organisation: {}\nIts websites: {}\n\n{}", json!(names), json!(websites), reply::fenced(text, nonce));
+    let user = format!("{}\nIts websites: {}\n\n{}", reply::introduced(names), json!(websites), reply::fenced(text, nonce));
     StructuredRequest { schema_name: "org_evaluation", schema, system, user }
 }
 
@@ -136,7 +136,8 @@ pub(super) fn assemble(
     let (Some(verdict), Some(mention), false) = (verdict.filter(|verdict| verdict.mentioned), mention, empty) else {
         return OrgEvaluation { citation, share_of_voice: (!empty).then_some(0.0), ..OrgEvaluation::default() };
     };
-    let before = rivals.iter().flatten().filter(|rival| rival.start < mention.start).count();
+    // Names that first stand at one place (`Orla`, `Orla CRM`) are one brand.
+    let before = united(rivals.iter().flatten().filter(|rival| rival.start < mention.start).cloned().collect()).len();
     OrgEvaluation {
         mentioned: true,
         citation,

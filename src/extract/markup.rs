@@ -22,7 +22,7 @@ pub(super) struct Mark {
 pub(super) enum Kind {
     /// A code span or a fenced block in a programming language.
     Code,
-    /// `(target "title")` of a link.
+    /// `(target "title")` of a link, with the label where that is only the target's host.
     Target,
     /// The target of an image.
     Image,
@@ -59,8 +59,8 @@ struct Scanner<'a> {
     at: usize,
     /// Start of the current run of host characters.
     token: usize,
-    /// Open brackets; true: of an image.
-    brackets: Vec<bool>,
+    /// Starts of open labels; true: of an image.
+    brackets: Vec<(usize, bool)>,
     /// Start of a backtick run → end of the run that closes it; made when the first backtick is met.
     code: Option<HashMap<usize, Range<usize>>>,
     /// End of the paragraph that `at` was last seen in.
@@ -85,11 +85,11 @@ impl Scanner<'_> {
         match byte {
             b'`' | b'~' if self.at_line_start() && self.fence(byte) => return,
             b'`' if self.code_span() => return,
-            b'[' if self.brackets.len() < 64 => self.brackets.push(at > 0 && self.byte(at - 1) == Some(b'!')),
+            b'[' if self.brackets.len() < 64 => self.brackets.push((at + 1, at > 0 && self.byte(at - 1) == Some(b'!'))),
             b']' => {
-                let image = self.brackets.pop().unwrap_or(false);
+                let label = self.brackets.pop();
                 if self.byte(at + 1) == Some(b'(') {
-                    return self.target(image);
+                    return self.target(label);
                 }
             }
             b'<' if self.scheme_at(at + 1) => return self.bare_url(at + 1, at),
@@ -174,7 +174,7 @@ impl Scanner<'_> {
     }
 
     /// `](` was met: hides the target with its title, or as much of it as there is.
-    fn target(&mut self, image: bool) {
+    fn target(&mut self, label: Option<(usize, bool)>) {
         let open = self.at + 1;
         let blank = |scanner: &Self, from: usize| {
             from + scanner.bytes.get(from..).unwrap_or_default().iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count()
@@ -203,9 +203,17 @@ impl Scanner<'_> {
                 }
             }
         }
-        let kind = if image { Kind::Image } else { Kind::Target };
+        let kind = if label.is_some_and(|(_, image)| image) { Kind::Image } else { Kind::Target };
+        let names_host = |start: &usize| {
+            self.marks.last().is_none_or(|last| last.span.end <= *start)
+                && label_is_host(
+                    self.text.get(*start..self.at).unwrap_or_default(),
+                    self.text.get(url.clone()).unwrap_or_default(),
+                )
+        };
+        let start = label.map(|(start, _)| start).filter(names_host).unwrap_or(open);
         let url = (!url.is_empty()).then_some(url);
-        self.mark(open..end.max(open + 1), url, kind);
+        self.mark(start..end.max(open + 1), url, kind);
     }
 
     fn target_end(&self, start: usize) -> usize {
@@ -250,6 +258,19 @@ impl Scanner<'_> {
                 .rsplit_once('.')
                 .is_some_and(|(_, last)| last.len() >= 2 && last.bytes().all(|byte| byte.is_ascii_alphabetic()))
     }
+}
+
+/// True when the label of a link is nothing but the host it leads to: `([site.example](https://www.site.example/page))` is how
+/// engines mark a source, not a word of the answer.
+fn label_is_host(label: &str, url: &str) -> bool {
+    let plain = |host: &str| host.strip_prefix("www.").unwrap_or(host).to_ascii_lowercase();
+    let (label, url) = (label.trim(), url.trim());
+    if label.len() > 253 || !label.contains('.') || label.contains(char::is_whitespace) {
+        return false;
+    }
+    let host = url.split_once("://").map_or("", |(_, rest)| rest).split(['/', '?', '#', ':']).next().unwrap_or_default();
+    let (label, host) = (plain(label), plain(host));
+    host == label || host.strip_suffix(&label).is_some_and(|subdomain| subdomain.ends_with('.'))
 }
 
 /// Every run of backticks → the next run of the same length.

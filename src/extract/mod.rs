@@ -93,7 +93,7 @@ impl Extractor {
     /// The whole extraction by rules: `method = local`, cost 0. Never fails, whatever the run holds.
     ///
     /// Only an answered run has a text to look at. Competitors are the configured ones. The mention text is the sentences that
-    /// hold a mention; a sentence that says the org is unknown or not listed is no mention. The sentiment is a count of English
+    /// hold a mention; a sentence that says a brand is unknown or not listed is no mention of it. The sentiment is a count of English
     /// words of praise and blame in those sentences, `None` when they hold neither or as many of both: a hint, not a judgement.
     #[must_use]
     pub fn local(&self, run: &QuestionRun, now_ms: i64) -> Extraction {
@@ -108,7 +108,7 @@ impl Extractor {
             mention_text: passages::joined(text, &passages),
             invented_quotes: 0,
         };
-        let rivals = self.rivals.first_of_each(&document);
+        let rivals = self.rivals.first_of_each(&document, passages::is_not_absence(text));
         let evaluation = evaluation::assemble(text, Some(&verdict), mentions.first(), &rivals, &citations);
         Extraction {
             batch_id: run.batch_id.clone(),
@@ -182,7 +182,7 @@ impl Extractor {
         let first = all.first().cloned();
         let mention: Option<Range<usize>> = passages::without_absences(text, all).into_iter().next().or(first);
         let names = competitors.iter().map(|competitor| competitor.name.as_str()).enumerate();
-        let rivals = competitors::matcher(names).first_of_each(&document);
+        let rivals = competitors::matcher(names).first_of_each(&document, |_| true);
         evaluation::assemble(text, Some(verdict), mention.as_ref(), &rivals, citations)
     }
 }

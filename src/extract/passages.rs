@@ -44,11 +44,11 @@ fn sentence_breaks<'a>(part: &'a str, rest: &'a str) -> impl DoubleEndedIterator
         let next = || part.get(end..).unwrap_or_default().chars().chain(rest.chars());
         let ends = match character {
             '\n' | '。' | '！' | '？' => true,
-            '!' | '?' => next().next().is_none_or(char::is_whitespace),
-            '.' => {
+            // A small letter goes on with the sentence: `Prices e.g. here`, `Yahoo! is`.
+            '!' | '?' | '.' => {
                 next().next().is_none_or(char::is_whitespace)
                     && !next().take(REACH).find(|next| !next.is_whitespace()).is_some_and(char::is_lowercase)
-                    && !ends_with_abbreviation(part.get(..at).unwrap_or_default())
+                    && !(character == '.' && ends_with_abbreviation(part.get(..at).unwrap_or_default()))
             }
             _ => false,
         };
@@ -62,15 +62,20 @@ fn ends_with_abbreviation(before: &str) -> bool {
     ABBREVIATIONS.contains(&word.as_str())
 }
 
-/// The mentions that are none: the sentence says that the answer does not know or does not list the org.
-pub(super) fn without_absences(text: &str, mentions: Vec<Range<usize>>) -> Vec<Range<usize>> {
-    let looked_at = mentions.len().min(LOOKED_AT);
+/// The mentions but for those in a sentence that says that the answer does not know or does not list the org.
+pub(super) fn without_absences(text: &str, mut mentions: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    let mut counts = is_not_absence(text);
+    mentions.retain(|span| counts(span));
     mentions
-        .into_iter()
-        .enumerate()
-        .filter(|(index, span)| *index >= looked_at || !is_absence(text, span))
-        .map(|(_, span)| span)
-        .collect()
+}
+
+/// Tells mentions from absence statements; looks at the first thousand only, so that the work stays bounded.
+pub(super) fn is_not_absence(text: &str) -> impl FnMut(&Range<usize>) -> bool {
+    let mut looked_at = 0;
+    move |span| {
+        looked_at += 1;
+        looked_at > LOOKED_AT || !is_absence(text, span)
+    }
 }
 
 fn is_absence(text: &str, span: &Range<usize>) -> bool {

@@ -21,6 +21,12 @@ pub(super) fn string_list(description: &str) -> Value {
     json!({"type": "array", "items": {"type": "string"}, "description": description})
 }
 
+/// The org by its names, the first one apart. JSON strings: a name cannot break out of its line.
+pub(super) fn introduced(names: &[String]) -> String {
+    let (name, others) = names.split_first().map_or(("", names), |(name, others)| (name.as_str(), others));
+    format!("The organisation: {}\nAlso written: {}", json!(name), json!(others))
+}
+
 /// What the system part says about the fence.
 pub(super) fn fence_rule(nonce: &str) -> String {
     let mark = fence_mark(nonce);

@@ -91,22 +91,22 @@ pub(super) const POSITIVE: &[&str] = &[
     "affordable", "amazing", "award-winning", "best", "dependable", "easy", "effective", "excellent", "exceptional", "fantastic", "favorite",
     "favourite", "flexible", "friendly", "great", "ideal", "impressive", "innovative", "intuitive", "leading", "love", "loved", "outstanding",
     "perfect", "popular", "powerful", "praised", "recommend", "recommended", "reliable", "reputable", "robust", "simple", "solid", "standout",
-    "strong", "superb", "top", "top-rated", "trusted", "versatile", "well-known", "well-reviewed", "winner",
+    "strong", "strongest", "superb", "top", "top-rated", "trusted", "versatile", "well-known", "well-reviewed", "winner",
 ];
 
 /// Blame.
 #[rustfmt::skip]
 pub(super) const NEGATIVE: &[&str] = &[
-    "avoid", "awful", "bad", "broken", "buggy", "clunky", "complaints", "complicated", "confusing", "criticised", "criticized", "dated",
-    "difficult", "disappointing", "expensive", "fails", "frustrating", "issues", "lacking", "lacks", "limited", "mediocre", "outdated",
-    "overpriced", "poor", "poorly", "problems", "scam", "slow", "struggles", "terrible", "unreliable", "unresponsive", "untrustworthy", "weak",
+    "avoid", "awful", "bad", "broken", "buggy", "clunky", "complain", "complaints", "complicated", "confusing", "criticised", "criticized", "dated",
+    "difficult", "disappointing", "disappoints", "expensive", "fails", "frustrating", "issues", "lacking", "lacks", "limited", "mediocre", "outdated",
+    "overpriced", "poor", "poorly", "problems", "scam", "slow", "struggles", "suffers", "terrible", "unreliable", "unresponsive", "untrustworthy", "weak",
     "worse", "worst",
 ];
 
 /// Words that turn a judgement round when they stand at most three words before it.
 #[rustfmt::skip]
 pub(super) const NEGATIONS: &[&str] = &[
-    "no", "not", "never", "without", "isn't", "aren't", "wasn't", "weren't", "don't", "doesn't", "didn't", "can't", "cannot", "won't", "hardly",
+    "no", "not", "never", "without", "isn't", "aren't", "wasn't", "weren't", "don't", "doesn't", "didn't", "can't", "cannot", "won't", "hardly", "hard",
 ];
 
 /// True when every word is generic: `CRM`, `other tools`, `Top Picks`.

@@ -17,7 +17,7 @@ use super::session::Session;
 use super::snapshot::{self, InFlight};
 use super::spec::{Phase, RunSpec};
 use super::totals::Totals;
-use super::work::{Done, Job, Pair, QUEUE, Sink};
+use super::work::{CarriedBy, Done, Job, Money, Pair, QUEUE, Sink};
 use super::{Context, custom, direct, names, resolve, save};
 use crate::config::ExtractionMode;
 use crate::domain::{Batch, CellKey, ExistingKey, Extraction, MicroUsd, QuestionRun, RunStatus, Summary};
@@ -278,9 +278,13 @@ impl Run {
         }
         let session = &self.session;
         let (results, extracted) = mpsc::channel::<Arc<Extraction>>(QUEUE);
+        let (matrix, carried) = (self.matrix.clone(), self.existing.extraction_carried.clone());
+        let carried =
+            move |key: &CellKey| matrix.number(key).and_then(|number| carried.get(&number).copied()).unwrap_or_default();
+        let carried: Arc<CarriedBy> = Arc::new(carried);
         let all_asked = self.spec.phase == Phase::Extract || self.existing.done_count >= self.matrix.len() as u64;
         let nothing_to_do = all_asked && self.existing.unextracted == 0;
-        let saver = save::extractions(session.clone(), self.store.clone(), extracted);
+        let saver = save::extractions(session.clone(), self.store.clone(), carried, extracted);
         let stage = async {
             if nothing_to_do {
                 return 0; // a start of a finished batch makes no call
@@ -372,7 +376,10 @@ struct Existing {
     done_count: u64,
     backlog: Bits,
     unextracted: u64,
-    carried: Arc<HashMap<usize, (i64, i64)>>,
+    /// What failed runs of cells to ask again were charged.
+    carried: Arc<HashMap<usize, Money>>,
+    /// What failed extractions of stored answers were charged.
+    extraction_carried: Arc<HashMap<usize, Money>>,
     cost: i64,
 }
 
@@ -384,9 +391,10 @@ impl Existing {
             backlog: Bits::new(matrix.len()),
             unextracted: 0,
             carried: Arc::default(),
+            extraction_carried: Arc::default(),
             cost: 0,
         };
-        let mut carried = HashMap::new();
+        let (mut carried, mut extraction_carried) = (HashMap::new(), HashMap::new());
         let mut after = None;
         loop {
             let page = store.existing_keys(spec.batch_id.clone(), after.take(), PAGE).await?;
@@ -406,6 +414,10 @@ impl Existing {
                         if line.status == RunStatus::Answered && !line.extracted {
                             existing.backlog.set(number);
                             existing.unextracted += 1;
+                            let spent = (line.extraction_cost_micro_usd, line.extraction_maybe_charged_micro_usd);
+                            if spent != (0, 0) {
+                                extraction_carried.insert(number, spent);
+                            }
                         }
                     }
                 }
@@ -413,6 +425,7 @@ impl Existing {
             }
         }
         existing.carried = Arc::new(carried);
+        existing.extraction_carried = Arc::new(extraction_carried);
         Ok(existing)
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::session::Session;
 use super::spec::RunSpec;
-use super::work::Done;
+use super::work::{CarriedBy, Done, Money};
 use crate::domain::{Cell, Extraction, MicroUsd, Outcome, QuestionRun, RunStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Level;
@@ -75,24 +75,39 @@ pub(super) async fn question_runs(
     Ok(())
 }
 
-/// Saves extractions until the queue ends.
+/// Saves extractions until the queue ends. `carried` tells what earlier failures of an extraction were charged: the row's cost
+/// is all that was ever charged for it.
 pub(super) async fn extractions(
     session: Arc<Session>,
     store: Arc<dyn Store>,
+    carried: Arc<CarriedBy>,
     mut queue: mpsc::Receiver<Arc<Extraction>>,
 ) -> Result<()> {
     let mut group = Vec::new();
     while queue.recv_many(&mut group, session.settings.group_commit).await > 0 {
-        let extractions: Vec<Arc<Extraction>> = std::mem::take(&mut group);
-        hand_over(&session, "save_extractions", || store.save_extractions(extractions.clone())).await?;
-        for extraction in extractions {
-            session.totals.extracted(&extraction);
+        let extractions: Vec<(Arc<Extraction>, Money)> =
+            group.drain(..).map(|extraction| with_carried(extraction, carried.as_ref())).collect();
+        let rows = || extractions.iter().map(|(extraction, _)| extraction.clone()).collect();
+        hand_over(&session, "save_extractions", || store.save_extractions(rows())).await?;
+        for (extraction, carried) in extractions {
+            session.totals.extracted(&extraction, carried);
             if let Some(error) = &extraction.error {
                 session.totals.error(error.clone());
             }
         }
     }
     Ok(())
+}
+
+fn with_carried(extraction: Arc<Extraction>, carried: &CarriedBy) -> (Arc<Extraction>, Money) {
+    let money = carried(&extraction.key);
+    if money == (0, 0) {
+        return (extraction, money);
+    }
+    let mut extraction = Arc::unwrap_or_clone(extraction);
+    extraction.cost_micro_usd = extraction.cost_micro_usd.map(|cost| cost.plus(MicroUsd(money.0)));
+    extraction.maybe_charged_micro_usd = extraction.maybe_charged_micro_usd.plus(MicroUsd(money.1));
+    (Arc::new(extraction), money)
 }
 
 /// Calls the store until it takes the rows. A callback that raised is named in the log each time.
@@ -125,10 +140,8 @@ pub(super) async fn hand_over<'a>(
     }
 }
 
-type Carried = (i64, i64);
-
 /// The row of a finished question, with the money of the cell's earlier runs.
-fn question_run(spec: &RunSpec, cell: &Cell, mut outcome: Outcome, carried: Carried) -> Result<Arc<QuestionRun>> {
+fn question_run(spec: &RunSpec, cell: &Cell, mut outcome: Outcome, carried: Money) -> Result<Arc<QuestionRun>> {
     let model = spec.models.iter().find(|model| model.model == *cell.model);
     let model = model.ok_or_else(|| Error::internal(format!("{} has no model run", cell.model)))?;
     outcome.cost_micro_usd = outcome.cost_micro_usd.map(|cost| cost.plus(MicroUsd(carried.0)));
@@ -150,7 +163,7 @@ fn note_open(session: &Session, error: Error) {
     }
 }
 
-fn note_stored(session: &Session, run: &QuestionRun, carried: Carried) {
+fn note_stored(session: &Session, run: &QuestionRun, carried: Money) {
     session.totals.stored(&run.key.model, &run.key.location, &run.outcome, carried);
     if let Some(error) = run.outcome.error.as_ref().filter(|_| run.outcome.status == RunStatus::Failed) {
         session.totals.error(error.clone());

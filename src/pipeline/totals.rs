@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::work::Money;
 use crate::domain::{ExistingKey, Extraction, Outcome, PairProgress, RunStatus, Summary};
 use crate::error::Error;
 
@@ -62,7 +63,7 @@ impl Totals {
 
     /// A question run reached the store. `carried`: money of an earlier run of the cell that `outcome` includes and that
     /// was counted when it was found.
-    pub(super) fn stored(&self, model: &str, location: &str, outcome: &Outcome, carried: (i64, i64)) {
+    pub(super) fn stored(&self, model: &str, location: &str, outcome: &Outcome, carried: Money) {
         let mut state = self.lock();
         state.summary.total_cost_micro_usd += outcome.cost_micro_usd.unwrap_or_default().0 - carried.0;
         state.summary.maybe_charged_micro_usd += outcome.maybe_charged_micro_usd.0 - carried.1;
@@ -70,11 +71,11 @@ impl Totals {
         state.terminal(model, location, outcome.status);
     }
 
-    /// An extraction reached the store (or its failure did).
-    pub(super) fn extracted(&self, extraction: &Extraction) {
+    /// An extraction reached the store (or its failure did). `carried`: as in [`Self::stored`].
+    pub(super) fn extracted(&self, extraction: &Extraction, carried: Money) {
         let mut state = self.lock();
-        state.summary.total_cost_micro_usd += extraction.cost_micro_usd.unwrap_or_default().0;
-        state.summary.maybe_charged_micro_usd += extraction.maybe_charged_micro_usd.0;
+        state.summary.total_cost_micro_usd += extraction.cost_micro_usd.unwrap_or_default().0 - carried.0;
+        state.summary.maybe_charged_micro_usd += extraction.maybe_charged_micro_usd.0 - carried.1;
         state.summary.unpriced += u64::from(extraction.cost_micro_usd.is_none());
         if extraction.error.is_none() {
             let (citations, competitors) = (extraction.citations.len() as u64, extraction.competitors.len() as u64);

@@ -6,9 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 
 use super::session::Account;
-use crate::domain::{Cell, Location, Outcome};
+use crate::domain::{Cell, CellKey, Location, Outcome};
 use crate::error::Error;
 use crate::providers::{Ask, Provider};
+
+/// Charged and maybe charged, micro-dollars.
+pub(super) type Money = (i64, i64);
+
+/// What failed extractions of an answer were charged by earlier starts.
+pub(super) type CarriedBy = dyn Fn(&CellKey) -> Money + Send + Sync;
 
 /// Finished cells waiting for the store: with answers of 20 KB this is some 20 MB.
 pub(super) const QUEUE: usize = 1024;
@@ -37,12 +43,12 @@ pub(super) struct Job {
     /// The cell, in a batch.
     pub(super) cell: Option<Cell>,
     /// Charged and maybe charged by earlier runs of the cell, micro-dollars: part of its total.
-    pub(super) carried: (i64, i64),
+    pub(super) carried: Money,
 }
 
 impl Job {
     /// The job of a cell.
-    pub(super) fn of_cell(cell: Cell, web_search: bool, carried: (i64, i64)) -> Self {
+    pub(super) fn of_cell(cell: Cell, web_search: bool, carried: Money) -> Self {
         let ask = Ask {
             key: cell.key().to_string().into(),
             question: cell.question.text.as_str().into(),

@@ -31,6 +31,7 @@ pub(crate) const FAULTS: &[(&str, Stage)] = &[
     ("charge_then", Stage::After),
     ("charge_then_close", Stage::After),
     ("hang_headers", Stage::After),
+    ("close_after_reply", Stage::After),
     ("slow_body", Stage::After),
     ("stall_body", Stage::After),
     ("truncated_body", Stage::After),

@@ -26,9 +26,10 @@
 //! | `overloaded[:SECONDS]` | 503 (OpenAI `slow_down`), 529 (Anthropic) | no | F36 |
 //! | `country_rejected` | Bright Data 400 `country is not available…` | no | |
 //! | `redirect[:CODE]` | 307 to `{url}/_sim/elsewhere`; `headers.location` overrides | no | F29 |
-//! | `close_before_reply` | closed after the request was read | no | F10, F12 |
+//! | `close_before_reply` | closed after the request was read | no | F10 |
 //! | `hang_uncharged` | no reply, no work | no | F13 |
 //! | `hang_headers` | no reply, the work is done | yes | F13 |
+//! | `close_after_reply` | a whole reply, then closed without saying so | yes | F12 |
 //! | `charge_then_close` | closed, the work is done | yes | F10, F11 |
 //! | `charge_then_500`, `charge_then:CODE[:SECONDS]` | an error, the work is done | yes | F37, F38 |
 //! | `slow_body[:MS]` | the body byte by byte (200 ms) | yes | F14, F17 |

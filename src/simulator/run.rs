@@ -46,7 +46,7 @@ impl Simulator {
     pub fn start(config: Config) -> Result<Running, Error> {
         let address = format!("{}:{}", config.host, config.port);
         let refuse = |source| Error::Bind { address: address.clone(), source };
-        let listener = StdListener::bind(&address).map_err(refuse)?;
+        let listener = StdListener::bind((config.host.as_str(), config.port)).map_err(refuse)?;
         listener.set_nonblocking(true).map_err(refuse)?;
         let bound = listener.local_addr().map_err(refuse)?;
         let url = format!("http://{bound}");

@@ -200,6 +200,8 @@ fn script(fault: &Fault, reply: &Reply) -> Script {
             let (bytes, head) = counted();
             Script { bytes, slow: Some((head, Duration::from_millis(fault.number(0).unwrap_or(200)))), then: Then::Close }
         }
+        // Whole and promising keep-alive; the next request on this connection finds it closed.
+        "close_after_reply" => Script { bytes: counted().0, slow: None, then: Then::Close },
         "stall_body" => {
             let (mut bytes, head) = counted();
             bytes.truncate(head + length / 2);

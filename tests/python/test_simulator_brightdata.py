@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -59,6 +60,12 @@ class Client:
                 return rows
 
 
+def canonical(url: str) -> str:
+    """Without tracking, fragment, `www.` and trailing slash; written here once more, independently."""
+    plain = re.sub(r"([?&])utm_source=[a-z.]+$", "", url.split("#")[0])
+    return plain.replace("https://www.", "https://").rstrip("/")
+
+
 def inputs(engine: str, count: int, country: str = "US") -> list[dict[str, Any]]:
     url = DATASETS[engine][1]
     return [
@@ -96,12 +103,13 @@ def test_trigger_poll_download(simulator: Simulator, client: Client, engine: str
         answer = truth[row["prompt"]]
         assert row["answer_text_markdown"] == answer["text"]
         assert row["input"]["index"] == row["index"]
-        served = {citation["url"] for citation in row["citations"] or []}
-        served |= {link["url"] for link in row.get("links_attached", [])}
-        # Perplexity and Gemini have no tracking parameters; ChatGPT's lists carry the served form.
-        assert {
-            c["url"] for c in answer["citations"] if c["url"] in served or c["url"] not in row["answer_text_markdown"]
-        } <= served
+        served = [citation["url"] for citation in row["citations"] or []]
+        served += [link["url"] for link in row.get("links_attached", [])]
+        served += re.findall(r"\]\((https://[^)]+)\)", row["answer_text_markdown"])
+        assert {canonical(url) for url in served} == {citation["canonical_url"] for citation in answer["citations"]}
+        cited = {citation["canonical_url"]: citation["cited"] for citation in reversed(answer["citations"])}
+        for citation in row["citations"] or []:
+            assert citation.get("cited", cited[canonical(citation["url"])]) == cited[canonical(citation["url"])]
     ledger = simulator.ledger()
     assert ledger["records"] == 20
     assert ledger["charged_micro_usd"] == 20 * 1500

@@ -117,6 +117,19 @@ def test_closing_with_and_without_a_charge(simulator: Simulator) -> None:
     assert charged(simulator) == 2
 
 
+def test_a_connection_that_is_closed_after_a_whole_reply(simulator: Simulator) -> None:
+    simulator.inject(None, "close_after_reply")
+    connection = http.client.HTTPConnection(urlsplit(simulator.url).netloc, timeout=5)
+    body = json.dumps({"model": "gpt-4.1", "input": "x"})
+    connection.request("POST", "/v1/responses", body, {"Authorization": "Bearer k"})
+    reply = connection.getresponse()
+    assert not reply.will_close
+    assert json.loads(reply.read())["status"] == "completed"
+    assert connection.sock is not None
+    assert connection.sock.recv(1) == b""
+    connection.close()
+
+
 def test_silence(simulator: Simulator) -> None:
     for fault, count in [("hang_uncharged", 0), ("hang_headers", 1)]:
         simulator.inject(None, fault)

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use overheard::domain::{MicroUsd, Outcome, RunStatus, Summary};
 use overheard::http::{BoxFuture, HttpRequest, HttpResponse, HttpService};
 use overheard::pipeline::{AskSpec, ask, run_with_store};
-use overheard::store::MemoryStore;
+use overheard::store::{MemoryStore, Store};
 use overheard::{Error, ErrorKind};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -191,8 +191,65 @@ async fn a_reservation_far_above_the_charge_costs_parallelism_and_not_answers() 
         spec["settings"] = settings();
         spec["max_cost_micro_usd"] = json!(1_000_000); // two reservations of some $0.4 fit, forty answers of $0.0028 too
     });
-    let summary =
-        run_with_store(context(provider.clone()), spec, host.host.clone(), store.clone(), CancellationToken::new()).await.unwrap();
+    let summary = run_with_store(context(provider.clone()), spec, host.host.clone(), store.clone(), CancellationToken::new())
+        .await
+        .unwrap();
     assert_eq!((summary.answered, summary.status.as_str()), (40, "complete"));
     assert_eq!(summary.total_cost_micro_usd, 40 * 2_800);
+}
+
+/// A structured reply of 100 + 10 tokens with this text; gpt-4.1-mini takes 0.4 and 1.6 dollars per million.
+fn structured(text: &str) -> Value {
+    let mut reply = response();
+    reply["output"][0]["content"][0]["text"] = json!(text);
+    reply["usage"] = json!({"input_tokens": 100, "output_tokens": 10, "total_tokens": 110});
+    reply
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_failed_extractions_cost_stays_in_the_total_when_a_later_start_mends_them() {
+    let sound = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let flag = sound.clone();
+    let provider = Scripted::new(move |_, _, body| {
+        let reply = match body["text"]["format"]["schema"]["properties"].as_object() {
+            None => response(),
+            Some(_) if !flag.load(std::sync::atomic::Ordering::SeqCst) => structured("{\"broken\": "),
+            Some(properties) if properties.contains_key("competitors") => structured("{\"competitors\": []}"),
+            Some(_) => structured(
+                "{\"is_mention_verified\": true, \"sentiment\": \"neutral\", \"mention_text\": [\"Acme is a company\"]}",
+            ),
+        };
+        Ok((200, reply))
+    });
+    let store = Arc::new(MemoryStore::default());
+    let start = || {
+        spec(3, |spec| {
+            spec["extraction"] = json!("llm");
+            spec["locations"] = json!([{"country": "US"}]);
+            spec["models"] = json!([{"model": "gpt-4.1", "run_id": "1"}]);
+            spec["settings"] = settings();
+        })
+    };
+    let host = TestHost::new(|_, _| panic!("no custom provider here"));
+    let run = async |spec| {
+        run_with_store(context(provider.clone()), spec, host.host.clone(), store.clone(), CancellationToken::new()).await.unwrap()
+    };
+    let charged = || -> i64 {
+        let calls = provider.calls();
+        calls.iter().map(|(_, body, _)| if body["text"]["format"]["schema"].is_object() { 56 } else { 2_800 }).sum()
+    };
+    let first = run(start()).await;
+    assert_eq!((first.answered, first.evaluations), (3, 0));
+    assert_eq!(first.total_cost_micro_usd, charged());
+    sound.store(true, std::sync::atomic::Ordering::SeqCst);
+    // What the names cost is on the batch, which the store keeps and the caller hands on.
+    let names = first.total_cost_micro_usd
+        - store.existing_keys("batch".into(), None, 10).await.unwrap().iter().map(|key| key.cost_micro_usd).sum::<i64>();
+    let mut again = start();
+    again.overhead_micro_usd = names;
+    let second = run(again).await;
+    assert_eq!((second.answered, second.evaluations), (3, 3));
+    assert_eq!(second.total_cost_micro_usd, charged());
+    let stored: i64 = store.existing_keys("batch".into(), None, 10).await.unwrap().iter().map(|key| key.cost_micro_usd).sum();
+    assert!(stored < second.total_cost_micro_usd, "the names are the rest");
 }

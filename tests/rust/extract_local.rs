@@ -84,6 +84,7 @@ fn sentiment_is_known_only_from_words() {
     for (text, sentiment) in [
         ("QuillMark is excellent.", Some(Sentiment::Positive)),
         ("Avoid QuillMark: it is slow and unreliable.", Some(Sentiment::Negative)),
+        ("QuillMark is hard to recommend.", Some(Sentiment::Negative)),
         ("QuillMark is not recommended.", Some(Sentiment::Negative)),
         ("QuillMark isn’t a bad tool.", Some(Sentiment::Positive)),
         ("QuillMark was founded in 2010.", None),
@@ -100,6 +101,7 @@ fn sentences() {
     for (text, mention) in [
         ("One. QuillMark Inc. is here. Three.", "QuillMark Inc. is here."),
         ("Is it QuillMark? Yes! No.", "Is it QuillMark?"),
+        ("Ask Yahoo! about QuillMark. Next.", "Ask Yahoo! about QuillMark."),
         ("甲。QuillMark很好。乙。", "QuillMark很好。"),
         ("| A | b |\n| QuillMark | 20 |\n| C | d |", "| QuillMark | 20 |"),
         ("Prices e.g. for QuillMark vs. Boxly. Next.", "Prices e.g. for QuillMark vs. Boxly."),
@@ -138,6 +140,16 @@ fn the_org_is_never_its_own_competitor() {
     let names: Vec<_> = extraction.competitors.iter().map(|competitor| competitor.name.as_str()).collect();
     assert_eq!(names, ["Boxly"]);
     assert_eq!(extraction.evaluation.mention_rank, Some(1));
+}
+
+#[test]
+fn a_competitor_that_is_said_to_be_absent_is_not_named() {
+    let extraction = extractor(&quillmark())
+        .local(&run("I could not find reliable information about Boxly. QuillMark leads, then Boxly Inc."), 0);
+    assert_eq!(extraction.evaluation.mention_rank, Some(1));
+    assert_eq!(extraction.competitors.len(), 1, "named later");
+    let extraction = extractor(&quillmark()).local(&run("There is no mention of Boxly in the rankings. QuillMark leads."), 0);
+    assert!(extraction.competitors.is_empty());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use overheard::config::Account;
+use overheard::config::{Account, Secret};
 use overheard::http::limit::{LimitRegistry, Limiter, Throttle};
 use proptest::prelude::*;
 use tokio::time::Instant;
@@ -92,9 +92,7 @@ async fn eight_429_in_five_minutes_silence_the_account_for_five_minutes() {
 #[test]
 fn the_same_key_shares_its_caps_and_another_does_not() {
     let registry = LimitRegistry::default();
-    let account = |key: &str| {
-        serde_json::from_value::<Account>(serde_json::json!({"api_key": key, "base_url": "https://a.example"})).unwrap()
-    };
+    let account = |key: &str| Account { api_key: Secret::new(key), ..Account::openai() };
     let first = registry.account("openai", &account("k1"));
     assert!(Arc::ptr_eq(&first, &registry.account("openai", &account("k1"))));
     assert!(!Arc::ptr_eq(&first, &registry.account("openai", &account("k2"))));

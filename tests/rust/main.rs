@@ -19,6 +19,8 @@ mod extract_local;
 mod extract_mentions;
 mod extract_names;
 mod extract_properties;
+#[cfg(feature = "simulator")]
+mod extract_simulator;
 mod extract_support;
 mod gotchas;
 mod journal;

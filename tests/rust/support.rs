@@ -62,14 +62,11 @@ impl TestHost {
             #[expect(clippy::disallowed_methods, reason = "the test's driver; aborted when the host is dropped")]
             tokio::spawn(async move {
                 while let Some(event) = events.recv().await {
-                    match event {
-                        Event::Call(id, HostCall::Ask { asks, .. }) => {
-                            let number = calls.fetch_add(1, Ordering::SeqCst);
-                            let asked: &Mutex<Vec<String>> = &asked;
-                            asked.lock().unwrap().extend(asks.iter().map(|ask| ask.key.to_string()));
-                            host.complete(id, answer(number, &asks).map(HostReply::Outcomes));
-                        }
-                        _ => {}
+                    if let Event::Call(id, HostCall::Ask { asks, .. }) = event {
+                        let number = calls.fetch_add(1, Ordering::SeqCst);
+                        let asked: &Mutex<Vec<String>> = &asked;
+                        asked.lock().unwrap().extend(asks.iter().map(|ask| ask.key.to_string()));
+                        host.complete(id, answer(number, &asks).map(HostReply::Outcomes));
                     }
                 }
             })

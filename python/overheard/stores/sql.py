@@ -234,6 +234,8 @@ class SqlStore:
                 (runs.maybe_charged_micro_usd + none(extractions.maybe_charged_micro_usd, 0)).label(
                     "maybe_charged_micro_usd"
                 ),
+                none(extractions.cost_micro_usd, 0).label("extraction_cost_micro_usd"),
+                none(extractions.maybe_charged_micro_usd, 0).label("extraction_maybe_charged_micro_usd"),
                 none(extractions.citation_count, 0).label("citations"),
                 none(extractions.competitor_count, 0).label("competitors"),
                 runs.error_kind,

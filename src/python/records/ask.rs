@@ -150,8 +150,8 @@ fn kind(word: &str) -> PyResult<ErrorKind> {
 record!(PyExistingKey, ExistingKey, "ExistingKey", match_args("key", "status", "extracted"), {
     #[new]
     #[pyo3(signature = (
-        key, status, *, extracted = false, cost_micro_usd = 0, maybe_charged_micro_usd = 0, citations = 0, competitors = 0,
-        error_kind = None
+        key, status, *, extracted = false, cost_micro_usd = 0, maybe_charged_micro_usd = 0,
+        extraction_cost_micro_usd = 0, extraction_maybe_charged_micro_usd = 0, citations = 0, competitors = 0, error_kind = None
     ))]
     #[allow(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
@@ -160,6 +160,8 @@ record!(PyExistingKey, ExistingKey, "ExistingKey", match_args("key", "status", "
         extracted: bool,
         cost_micro_usd: i64,
         maybe_charged_micro_usd: i64,
+        extraction_cost_micro_usd: i64,
+        extraction_maybe_charged_micro_usd: i64,
         citations: u32,
         competitors: u32,
         error_kind: Option<&str>,
@@ -171,6 +173,8 @@ record!(PyExistingKey, ExistingKey, "ExistingKey", match_args("key", "status", "
             extracted,
             cost_micro_usd,
             maybe_charged_micro_usd,
+            extraction_cost_micro_usd,
+            extraction_maybe_charged_micro_usd,
             citations,
             competitors,
             error_kind,
@@ -200,6 +204,16 @@ record!(PyExistingKey, ExistingKey, "ExistingKey", match_args("key", "status", "
     #[getter]
     fn maybe_charged_micro_usd(&self) -> i64 {
         self.0.maybe_charged_micro_usd
+    }
+
+    #[getter]
+    fn extraction_cost_micro_usd(&self) -> i64 {
+        self.0.extraction_cost_micro_usd
+    }
+
+    #[getter]
+    fn extraction_maybe_charged_micro_usd(&self) -> i64 {
+        self.0.extraction_maybe_charged_micro_usd
     }
 
     #[getter]
