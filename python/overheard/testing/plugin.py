@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
-    """The provider simulator on a free port, for one test; `simulator.environment()` leads every provider to it."""
+    """The provider simulator on a free port, for one test; `simulator.environment()` leads every provider to it.
+
+    Its days are as imperfect as by default, but no snapshot says "try again in 30 seconds".
+    """
     from overheard.simulator import Simulator
 
-    with Simulator(seed=1, snapshot_ms=50) as running:
+    with Simulator(seed=1, snapshot_ms=50, rates={"late_ready": 0.0}) as running:
         yield running
