@@ -54,8 +54,11 @@ pub(super) async fn question_runs(
             runs.push(run);
         }
         session.journal.replies(&direct).await?;
-        if !runs.is_empty() {
-            hand_over(&session, "save_question_runs", || store.save_question_runs(runs.clone())).await?;
+        if !runs.is_empty()
+            && let Err(error) = hand_over(&session, "save_question_runs", || store.save_question_runs(runs.clone())).await
+        {
+            keep_rest(&session, &spec, queue).await;
+            return Err(error);
         }
         session.journal.acknowledged(direct.iter().map(Arc::as_ref));
         for ticket in tickets {
@@ -75,6 +78,20 @@ pub(super) async fn question_runs(
     Ok(())
 }
 
+/// The store gave up: nothing new is bought, and what was paid and still comes waits in the journal for the next start.
+async fn keep_rest(session: &Session, spec: &RunSpec, mut queue: mpsc::Receiver<Done>) {
+    session.stop.cancel();
+    while let Some(done) = queue.recv().await {
+        // What has a ticket is in the journal already.
+        if let (Ok(outcome), Some(cell), None) = (done.outcome, done.job.cell, &done.ticket)
+            && outcome.attempts > 0
+            && let Ok(run) = question_run(spec, &cell, outcome, done.job.carried)
+        {
+            let _ = session.journal.replies(&[run]).await; // the store's error is the one that is told
+        }
+    }
+}
+
 /// Saves extractions until the queue ends. `carried` tells what earlier failures of an extraction were charged: the row's cost
 /// is all that was ever charged for it.
 pub(super) async fn extractions(
@@ -88,7 +105,11 @@ pub(super) async fn extractions(
         let extractions: Vec<(Arc<Extraction>, Money)> =
             group.drain(..).map(|extraction| with_carried(extraction, carried.as_ref())).collect();
         let rows = || extractions.iter().map(|(extraction, _)| extraction.clone()).collect();
-        hand_over(&session, "save_extractions", || store.save_extractions(rows())).await?;
+        if let Err(error) = hand_over(&session, "save_extractions", || store.save_extractions(rows())).await {
+            session.stop.cancel(); // answers in flight are paid: they are still stored
+            while queue.recv().await.is_some() {}
+            return Err(error);
+        }
         for (extraction, carried) in extractions {
             session.totals.extracted(&extraction, carried);
             if let Some(error) = &extraction.error {
