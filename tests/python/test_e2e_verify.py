@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -93,12 +94,21 @@ def test_damage_is_found_and_named(sound: Path, tmp_path: Path, what: str) -> No
     assert named in by_name[invariant]
 
 
-def test_a_cell_twice_cannot_even_be_stored(sound: Path, tmp_path: Path) -> None:
+def test_a_cell_twice_cannot_be_stored_and_is_found_where_the_constraint_is_gone(sound: Path, tmp_path: Path) -> None:
     path = tmp_path / "twice.db"
     shutil.copy(sound, path)
     names = ", ".join(row["name"] for row in rows(path, "SELECT name FROM pragma_table_info('question_runs')"))
-    double = names.replace("cell_key", "cell_key || ' '")
-    damage(path, f"INSERT INTO question_runs ({names}) SELECT {double} FROM question_runs WHERE {HERE}")
+    other_key = names.replace("cell_key", "cell_key || ' '")
+    again = f"INSERT INTO question_runs ({names}) SELECT {other_key} FROM question_runs WHERE {HERE}"
+    with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+        damage(path, again)
+    damage(
+        path,
+        "CREATE TABLE copied AS SELECT * FROM question_runs",
+        "DROP TABLE question_runs",
+        "ALTER TABLE copied RENAME TO question_runs",
+        again,
+    )
     code, by_name, _ = lines(path)
     assert code == 1
     assert by_name["I1"].startswith("FAIL")
