@@ -8,20 +8,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict
-from uuid import uuid4
 
 from overheard import _core, _driver
+from overheard._batches import new_batch, refuse_locked
 from overheard._handlers import call, provider_handlers, store_handlers
 from overheard._plan import Extraction, Phase, Plan, custom_providers, resolve_extraction, run_spec
 from overheard.batch import Batch, BatchStatus, ModelRun, now_ms
-from overheard.errors import ConfigError, StoreError
+from overheard.errors import ConfigError
 from overheard.org import Location, Org
 from overheard.orgfile import demo_org
 from overheard.protocols import ProviderProtocol, Store
@@ -275,7 +274,7 @@ class Pipeline:
         """
         async with self._opened():
             plan = await self._plan(org, **options)
-            batch = _new_batch(plan, None, {})
+            batch = new_batch(plan, None, {})
             spec = run_spec(
                 plan,
                 batch,
@@ -321,7 +320,7 @@ class Pipeline:
             # The key leads to the newest batch, so that the next start without `new` continues this one.
             freed = f"{batch_key} (before {now_ms()})"
             await call(self.store.save_batch, replace(old, batch_key=freed, model_runs=()))
-        batch = _new_batch(plan, batch_key, self._surfaces(plan))
+        batch = new_batch(plan, batch_key, self._surfaces(plan))
         try:
             await call(self.store.save_batch, replace(batch, model_runs=()))
         except Exception:
@@ -400,7 +399,7 @@ class Pipeline:
     ) -> Summary:
         if not batch.config:
             batch = replace(batch, config=plan.to_config(), created_at_ms=batch.created_at_ms or now_ms())
-        _refuse_locked(batch, model_runs)
+        refuse_locked(batch, model_runs, _at_work)
         spec = run_spec(
             plan,
             batch,
@@ -471,53 +470,3 @@ _STORE_METHODS = (
     "save_extractions",
 )
 _PLAN_OPTIONS = frozenset({"models", "locations", "questions", "repeats", "extraction", "max_cost"})
-
-
-def _new_batch(plan: Plan, batch_key: str | None, surfaces: Mapping[str, str]) -> Batch:
-    batch_id = str(uuid4())
-    size = len(plan.models)
-    model_runs = tuple(
-        ModelRun(
-            run_id=str(uuid4()),
-            batch_id=batch_id,
-            batch_size=size,
-            org_id=plan.org.id,
-            model=model,
-            surface=surfaces.get(model, ""),
-            query_count=plan.cells // size,
-        )
-        for model in plan.models
-    )
-    return Batch(
-        batch_id=batch_id,
-        org_id=plan.org.id,
-        batch_size=size,
-        batch_key=batch_key,
-        config=plan.to_config(),
-        created_at_ms=now_ms(),
-        model_runs=model_runs,
-    )
-
-
-def _refuse_locked(batch: Batch, model_runs: Sequence[ModelRun]) -> None:
-    """Two processes on one model run would buy the same answers twice."""
-    now = now_ms()
-    for run in model_runs:
-        if run.settled(now).status != "running" or run.lease_owner is None:
-            continue
-        process, _, _ = run.lease_owner.partition(":")
-        ours = process == str(os.getpid())
-        if (ours and batch.batch_id in _at_work) or (not ours and _is_alive(process)):
-            raise StoreError(f"batch {batch.batch_id} is locked: process {process} works on {run.model}")
-
-
-def _is_alive(process: str) -> bool:
-    if not process.isdigit():
-        return True  # not a process of this host that could be looked at: believe the lease
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
