@@ -68,7 +68,7 @@ def row(name: str, count: int, facts: dict[str, Any] | None, note: str = "") -> 
 def per_question(count: int, folder: Path, answer_chars: int) -> None:
     print(f"\nPer question: {count} questions, 64 in flight, simulator without latency in its own process, {answer_chars} characters an answer")
     print(f"  {'':<34} {'CPU µs':>9} {'wall µs':>9} {'RSS MB':>8}  {'answered':>8}")
-    with Server(seed=1, answer_chars=answer_chars, record=False, rates=PERFECT) as server:
+    with Server(seed=1, answer_chars=answer_chars, record=False, perfect=True) as server:
         row("overheard, execution alone", count, measure("overheard_execution", server.url, count, folder), "bar: 60 CPU µs")
         row("overheard, all into SQLite", count, measure("overheard_sqlite", server.url, count, folder), "bar: 200 CPU µs")
         row("aiohttp, raw", count, measure("aiohttp_raw", server.url, count, folder))
@@ -87,7 +87,7 @@ def memory(counts: list[int], folder: Path) -> None:
     print("\nMemory: one process, a store that keeps nothing, local extraction")
     print(f"  {'cells':>10} {'peak RSS MB':>12} {'wall s':>8}")
     for count in counts:
-        with Server(seed=1, record=False, rates=PERFECT) as server:
+        with Server(seed=1, record=False, perfect=True) as server:
             facts = measure("overheard_memory", server.url, count, folder)
         if facts is not None:
             print(f"  {facts['answered']:>10} {facts['rss_mb']:>12.0f} {facts['wall']:>8.1f}")
@@ -95,9 +95,9 @@ def memory(counts: list[int], folder: Path) -> None:
 
 def oracle(folder: Path) -> None:
     print("\nMakespan: 100 questions × 4 models × 2 locations, 3 s a snapshot, 1 s a direct call, limits raised to the matrix")
-    with Server(seed=1, latency_ms=1_000, snapshot_ms=3_000, rates=PERFECT) as server:
+    with Server(seed=1, latency_ms=1_000, snapshot_ms=3_000, perfect=True) as server:
         facts = measure("makespan", server.url, 100, folder)
-        slowest = max(charge["end_ms"] - charge["start_ms"] for charge in server.ledger()["charges"]) / 1_000
+        slowest = max(charge["finished_ms"] - charge["started_ms"] for charge in server.ledger()["charges"]) / 1_000
     if facts is not None:
         ratio = facts["run_seconds"] / slowest
         print(f"  run {facts['run_seconds']:.2f} s, slowest single call or snapshot {slowest:.2f} s: ratio {ratio:.3f} (bar 1.05)")
@@ -105,7 +105,7 @@ def oracle(folder: Path) -> None:
 
 def old_way(folder: Path) -> None:
     print("\n100 questions, ChatGPT, 2 locations, a snapshot takes 1 s (real ones: a minute)")
-    with Server(seed=1, snapshot_ms=1_000, rates=PERFECT) as server:
+    with Server(seed=1, snapshot_ms=1_000, perfect=True) as server:
         ours = measure("our_way", server.url, 100, folder)
         old = measure("old_way", server.url, 100, folder)
     if ours is not None and old is not None:

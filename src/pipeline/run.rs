@@ -125,22 +125,28 @@ impl Run {
         let backlog = self.backlog(answers);
         let extraction = self.extraction(answered);
         let heartbeat = self.heartbeat(model_runs);
-        // `execution` and `backlog` end on their own; the savers end when their queues do. The first failure ends all.
+        // `execution` and `backlog` end on their own; the savers end when their queues do. Whoever fails stops the run and
+        // lets the others finish: an answer that is paid for must reach the store, or at least the journal.
         let work = async {
-            tokio::try_join!(
-                async {
-                    execution.await;
-                    Ok(())
-                },
-                saver,
-                backlog,
-                extraction
-            )
+            let ((), saved, read, extracted) = tokio::join!(execution, saver, self.stopping(backlog), extraction);
+            saved.and(read).and(extracted)
         };
+        tokio::pin!(work);
         tokio::select! {
-            done = work => done.map(|((), (), (), overhead)| overhead),
-            failed = heartbeat => Err(failed),
+            done = &mut work => done,
+            failed = heartbeat => {
+                self.session.stop.cancel();
+                work.await.and(Err(failed))
+            }
         }
+    }
+
+    async fn stopping<T>(&self, part: impl Future<Output = Result<T>>) -> Result<T> {
+        let result = part.await;
+        if result.is_err() {
+            self.session.stop.cancel();
+        }
+        result
     }
 
     /// Phase 2. Ends when every pair is done, or its grace after a stop is over.
