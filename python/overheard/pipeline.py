@@ -232,7 +232,7 @@ class Pipeline:
                     raise ConfigError("run_model: this store has no load_model_run, so give batch_id", field="batch_id")
                 found = await call(find, run_id)
                 batch_id = None if found is None else found.batch_id
-            batch = None if batch_id is None else await call(self.store.load_batch, batch_id)
+            batch = None if batch_id is None else await self._loaded(batch_id)
             model_runs = [] if batch is None else [run for run in batch.model_runs if run.run_id == run_id]
             if batch is None or not model_runs:
                 raise ConfigError(f"there is no model run '{run_id}' in the store", field="run_id")
@@ -311,12 +311,12 @@ class Pipeline:
         plan = await self._plan(org, **options)
         org_id = plan.org.id
         if not new:
-            found = await call(self.store.load_batch, org_id=org_id)
+            found = await self._loaded(org_id=org_id)
             if found is None and batch_key is not None:
-                found = await call(self.store.load_batch, org_id=org_id, batch_key=batch_key)
+                found = await self._loaded(org_id=org_id, batch_key=batch_key)
             if found is not None:
-                return found, self._continued(found, plan, options)
-        elif batch_key is not None and (old := await call(self.store.load_batch, org_id=org_id, batch_key=batch_key)):
+                return await self._with_model_runs(found), self._continued(found, plan, options)
+        elif batch_key is not None and (old := await self._loaded(org_id=org_id, batch_key=batch_key)):
             # The key leads to the newest batch, so that the next start without `new` continues this one.
             freed = f"{batch_key} (before {now_ms()})"
             await call(self.store.save_batch, replace(old, batch_key=freed, model_runs=()))
@@ -325,13 +325,23 @@ class Pipeline:
             await call(self.store.save_batch, replace(batch, model_runs=()))
         except Exception:
             # Another process may have made the batch of this key a moment ago.
-            found = await call(self.store.load_batch, org_id=org_id, batch_key=batch_key) if batch_key else None
+            found = await self._loaded(org_id=org_id, batch_key=batch_key) if batch_key else None
             if found is None:
                 raise
             return found, Plan.from_batch(found)
         await call(self.store.save_model_runs, list(batch.model_runs))
         log.info("Batch %s of %s: %s models, %s cells", batch.batch_id, org_id, batch.batch_size, plan.cells)
         return batch, plan
+
+    async def _with_model_runs(self, batch: Batch) -> Batch:
+        """The batch as it was planned, when its start ended between saving it and saving its model runs."""
+        if batch.model_runs or not batch.config:
+            return batch
+        plan = Plan.from_batch(batch)
+        made = _new_batch(plan, batch.batch_key, self._surfaces(plan)).model_runs
+        whole = replace(batch, model_runs=tuple(replace(run, batch_id=batch.batch_id) for run in made))
+        await call(self.store.save_model_runs, list(whole.model_runs))
+        return whole
 
     def _continued(self, batch: Batch, wanted: Plan, options: Mapping[str, Any]) -> Plan:
         """The plan of a batch that is continued: its own, but for the cap, which a start may raise."""
@@ -370,7 +380,7 @@ class Pipeline:
     async def _org(self, org: str | Org) -> Org:
         if isinstance(org, Org):
             return org
-        found: Org | None = await call(self.store.load_org, org)
+        found: Org | None = _given("load_org", await call(self.store.load_org, org), Org)
         if found is None and org == "demo":
             return demo_org()
         if found is None:
@@ -386,8 +396,12 @@ class Pipeline:
         models = [run.model for run in batch.model_runs]
         return await self._plan(await self._org(batch.org_id), models=models)
 
+    async def _loaded(self, batch_id: str | None = None, **wanted: Any) -> Batch | None:
+        found: Batch | None = _given("load_batch", await call(self.store.load_batch, batch_id, **wanted), Batch)
+        return found
+
     async def _batch(self, batch_id: str) -> Batch:
-        batch: Batch | None = await call(self.store.load_batch, batch_id)
+        batch: Batch | None = await self._loaded(batch_id)
         if batch is None:
             raise ConfigError(f"there is no batch '{batch_id}' in the store", field="batch_id")
         return batch
@@ -470,3 +484,63 @@ _STORE_METHODS = (
     "save_extractions",
 )
 _PLAN_OPTIONS = frozenset({"models", "locations", "questions", "repeats", "extraction", "max_cost"})
+<<<<<<< HEAD
+=======
+
+
+def _given(callback: str, found: Any, kind: type[Any]) -> Any:
+    """What a callback found: nothing, or a `kind`."""
+    if found is None or isinstance(found, kind):
+        return found
+    raise StoreError(f"the callback {callback} returned {type(found).__name__}, expected {kind.__name__} or None")
+
+
+def _new_batch(plan: Plan, batch_key: str | None, surfaces: Mapping[str, str]) -> Batch:
+    batch_id = str(uuid4())
+    size = len(plan.models)
+    model_runs = tuple(
+        ModelRun(
+            run_id=str(uuid4()),
+            batch_id=batch_id,
+            batch_size=size,
+            org_id=plan.org.id,
+            model=model,
+            surface=surfaces.get(model, ""),
+            query_count=plan.cells // size,
+        )
+        for model in plan.models
+    )
+    return Batch(
+        batch_id=batch_id,
+        org_id=plan.org.id,
+        batch_size=size,
+        batch_key=batch_key,
+        config=plan.to_config(),
+        created_at_ms=now_ms(),
+        model_runs=model_runs,
+    )
+
+
+def _refuse_locked(batch: Batch, model_runs: Sequence[ModelRun]) -> None:
+    """Two processes on one model run would buy the same answers twice."""
+    now = now_ms()
+    for run in model_runs:
+        if run.settled(now).status != "running" or run.lease_owner is None:
+            continue
+        process, _, _ = run.lease_owner.partition(":")
+        ours = process == str(os.getpid())
+        if (ours and batch.batch_id in _at_work) or (not ours and _is_alive(process)):
+            raise StoreError(f"batch {batch.batch_id} is locked: process {process} works on {run.model}")
+
+
+def _is_alive(process: str) -> bool:
+    if not process.isdigit():
+        return True  # not a process of this host that could be looked at: believe the lease
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+>>>>>>> e2e

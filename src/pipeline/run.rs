@@ -407,7 +407,9 @@ impl Existing {
             let Some(last) = page.last() else { break };
             after = Some(last.key.clone());
             for line in page {
-                let key: CellKey = line.key.parse()?;
+                let key: CellKey = line.key.parse().map_err(|error: Error| {
+                    Error::new(ErrorKind::Host, format!("the callback existing_keys returned nonsense: {}", error.message))
+                })?;
                 let number = matrix.number(&key);
                 let again = spec.phase != Phase::Extract && spec.retry_failed && number.is_some() && may_succeed(&line);
                 existing.cost += line.cost_micro_usd + line.maybe_charged_micro_usd;
