@@ -20,7 +20,7 @@ from overheard._batches import new_batch, refuse_locked
 from overheard._handlers import call, provider_handlers, store_handlers
 from overheard._plan import Extraction, Phase, Plan, custom_providers, resolve_extraction, run_spec
 from overheard.batch import Batch, BatchStatus, ModelRun, now_ms
-from overheard.errors import ConfigError
+from overheard.errors import ConfigError, StoreError
 from overheard.org import Location, Org
 from overheard.orgfile import demo_org
 from overheard.protocols import ProviderProtocol, Store
@@ -338,7 +338,7 @@ class Pipeline:
         if batch.model_runs or not batch.config:
             return batch
         plan = Plan.from_batch(batch)
-        made = _new_batch(plan, batch.batch_key, self._surfaces(plan)).model_runs
+        made = new_batch(plan, batch.batch_key, self._surfaces(plan)).model_runs
         whole = replace(batch, model_runs=tuple(replace(run, batch_id=batch.batch_id) for run in made))
         await call(self.store.save_model_runs, list(whole.model_runs))
         return whole
@@ -484,8 +484,6 @@ _STORE_METHODS = (
     "save_extractions",
 )
 _PLAN_OPTIONS = frozenset({"models", "locations", "questions", "repeats", "extraction", "max_cost"})
-<<<<<<< HEAD
-=======
 
 
 def _given(callback: str, found: Any, kind: type[Any]) -> Any:
@@ -493,54 +491,3 @@ def _given(callback: str, found: Any, kind: type[Any]) -> Any:
     if found is None or isinstance(found, kind):
         return found
     raise StoreError(f"the callback {callback} returned {type(found).__name__}, expected {kind.__name__} or None")
-
-
-def _new_batch(plan: Plan, batch_key: str | None, surfaces: Mapping[str, str]) -> Batch:
-    batch_id = str(uuid4())
-    size = len(plan.models)
-    model_runs = tuple(
-        ModelRun(
-            run_id=str(uuid4()),
-            batch_id=batch_id,
-            batch_size=size,
-            org_id=plan.org.id,
-            model=model,
-            surface=surfaces.get(model, ""),
-            query_count=plan.cells // size,
-        )
-        for model in plan.models
-    )
-    return Batch(
-        batch_id=batch_id,
-        org_id=plan.org.id,
-        batch_size=size,
-        batch_key=batch_key,
-        config=plan.to_config(),
-        created_at_ms=now_ms(),
-        model_runs=model_runs,
-    )
-
-
-def _refuse_locked(batch: Batch, model_runs: Sequence[ModelRun]) -> None:
-    """Two processes on one model run would buy the same answers twice."""
-    now = now_ms()
-    for run in model_runs:
-        if run.settled(now).status != "running" or run.lease_owner is None:
-            continue
-        process, _, _ = run.lease_owner.partition(":")
-        ours = process == str(os.getpid())
-        if (ours and batch.batch_id in _at_work) or (not ours and _is_alive(process)):
-            raise StoreError(f"batch {batch.batch_id} is locked: process {process} works on {run.model}")
-
-
-def _is_alive(process: str) -> bool:
-    if not process.isdigit():
-        return True  # not a process of this host that could be looked at: believe the lease
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
->>>>>>> e2e
