@@ -30,7 +30,7 @@ def an_org(questions: int = 4, models: Sequence[str] = ("chatgpt",), locations: 
 
 async def until(condition: Callable[[], Any]) -> None:
     """Waits for what the simulator, on its own threads, will have seen."""
-    while not condition():  # noqa: ASYNC110 - no event of ours tells
+    while not condition():
         await asyncio.sleep(0.01)
 
 
