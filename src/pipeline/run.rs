@@ -293,18 +293,21 @@ impl Run {
         let saver = save::extractions(session.clone(), self.store.clone(), carried, extracted);
         let stage = async {
             if nothing_to_do {
-                return 0; // a start of a finished batch makes no call
+                return Ok(0); // a start of a finished batch makes no call
             }
             let (names, cost, maybe) =
                 names::variations(session, self.store.as_ref(), &self.spec.org, self.calls.as_deref()).await;
             session.totals.overhead(cost, maybe);
+            if cost != 0 {
+                self.save_batch(cost, None).await?; // booked now: a start that dies later was charged all the same
+            }
             let extractor = Arc::new(Extractor::new(&self.spec.org, &names));
             extract::run(session.clone(), self.spec.extraction, self.calls.clone(), extractor, answered, results).await;
-            cost
+            Ok(cost)
         };
         // The stage owns `results`; when it ends, the saver's queue ends.
-        let (overhead, saved) = tokio::join!(stage, saver);
-        saved.map(|()| overhead)
+        let (overhead, saved) = tokio::join!(self.stopping(stage), saver);
+        saved.and(overhead)
     }
 
     /// Progress events and lease renewals while the stages work. Ends only with an error.
