@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::budget::Budget;
+use super::existing::Existing;
 use super::extract::{self, ModelCalls};
 use super::model_runs::ModelRuns;
 use super::plan::{Bits, Matrix};
@@ -17,10 +18,10 @@ use super::session::Session;
 use super::snapshot::{self, InFlight};
 use super::spec::{Phase, RunSpec};
 use super::totals::Totals;
-use super::work::{CarriedBy, Done, Job, Money, Pair, QUEUE, Sink};
+use super::work::{CarriedBy, Done, Job, Pair, QUEUE, Sink};
 use super::{Context, custom, direct, names, resolve, save};
 use crate::config::ExtractionMode;
-use crate::domain::{Batch, CellKey, ExistingKey, Extraction, MicroUsd, QuestionRun, RunStatus, Summary};
+use crate::domain::{Batch, CellKey, Extraction, MicroUsd, QuestionRun, Summary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extract::Extractor;
 use crate::host::{Host, Level};
@@ -378,69 +379,6 @@ impl Run {
 /// Submissions in flight by (model, location).
 type InFlightByPair = HashMap<(usize, usize), Vec<InFlight>>;
 
-/// What the store has of the batch: bits, money of cells to ask again, totals.
-#[derive(Debug)]
-struct Existing {
-    done: Bits,
-    done_count: u64,
-    backlog: Bits,
-    unextracted: u64,
-    /// What failed runs of cells to ask again were charged.
-    carried: Arc<HashMap<usize, Money>>,
-    /// What failed extractions of stored answers were charged.
-    extraction_carried: Arc<HashMap<usize, Money>>,
-    cost: i64,
-}
-
-impl Existing {
-    async fn read(store: &dyn Store, spec: &RunSpec, matrix: &Matrix, totals: &Totals) -> Result<Self> {
-        let mut existing = Self {
-            done: Bits::new(matrix.len()),
-            done_count: 0,
-            backlog: Bits::new(matrix.len()),
-            unextracted: 0,
-            carried: Arc::default(),
-            extraction_carried: Arc::default(),
-            cost: 0,
-        };
-        let (mut carried, mut extraction_carried) = (HashMap::new(), HashMap::new());
-        let mut after = None;
-        loop {
-            let page = store.existing_keys(spec.batch_id.clone(), after.take(), PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.key.clone());
-            for line in page {
-                let key: CellKey = line.key.parse().map_err(|error: Error| {
-                    Error::new(ErrorKind::Host, format!("the callback existing_keys returned nonsense: {}", error.message))
-                })?;
-                let number = matrix.number(&key);
-                let again = spec.phase != Phase::Extract && spec.retry_failed && number.is_some() && may_succeed(&line);
-                existing.cost += line.cost_micro_usd + line.maybe_charged_micro_usd;
-                if let Some(number) = number {
-                    if again {
-                        carried.insert(number, (line.cost_micro_usd, line.maybe_charged_micro_usd));
-                    } else {
-                        existing.done.set(number);
-                        existing.done_count += 1;
-                        if line.status == RunStatus::Answered && !line.extracted {
-                            existing.backlog.set(number);
-                            existing.unextracted += 1;
-                            let spent = (line.extraction_cost_micro_usd, line.extraction_maybe_charged_micro_usd);
-                            if spent != (0, 0) {
-                                extraction_carried.insert(number, spent);
-                            }
-                        }
-                    }
-                }
-                totals.existing(&key.model, &key.location, &line, again);
-            }
-        }
-        existing.carried = Arc::new(carried);
-        existing.extraction_carried = Arc::new(extraction_carried);
-        Ok(existing)
-    }
-}
-
 fn plan_totals(totals: &Totals, spec: &RunSpec, matrix: &Matrix) {
     for model in &matrix.models {
         for location in &matrix.locations {
@@ -448,12 +386,6 @@ fn plan_totals(totals: &Totals, spec: &RunSpec, matrix: &Matrix) {
         }
     }
     totals.overhead(spec.overhead_micro_usd, 0);
-}
-
-/// Failures that a resume asks again: not refusals, not bad input.
-fn may_succeed(existing: &ExistingKey) -> bool {
-    let hopeless = [ErrorKind::InvalidRequest, ErrorKind::Unsupported, ErrorKind::Config];
-    existing.status == RunStatus::Failed && existing.error_kind.is_none_or(|kind| !hopeless.contains(&kind))
 }
 
 fn resolve_all(spec: &RunSpec) -> Result<Vec<Arc<dyn Provider>>> {
