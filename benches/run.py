@@ -30,7 +30,10 @@ class Server:
 
     def __init__(self, **options: Any) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVER, json.dumps(options)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", SERVER, json.dumps(options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().strip()
@@ -66,11 +69,23 @@ def row(name: str, count: int, facts: dict[str, Any] | None, note: str = "") -> 
 
 
 def per_question(count: int, folder: Path, answer_chars: int) -> None:
-    print(f"\nPer question: {count} questions, 64 in flight, simulator without latency in its own process, {answer_chars} characters an answer")
+    print(
+        f"\nPer question: {count} questions, 64 in flight, simulator without latency, {answer_chars} characters an answer"
+    )
     print(f"  {'':<34} {'CPU µs':>9} {'wall µs':>9} {'RSS MB':>8}  {'answered':>8}")
-    with Server(seed=1, answer_chars=answer_chars, record=False, rates=PERFECT) as server:
-        row("overheard, execution alone", count, measure("overheard_execution", server.url, count, folder), "bar: 60 CPU µs")
-        row("overheard, all into SQLite", count, measure("overheard_sqlite", server.url, count, folder), "bar: 200 CPU µs")
+    with Server(seed=1, answer_chars=answer_chars, record=False, perfect=True) as server:
+        row(
+            "overheard, execution alone",
+            count,
+            measure("overheard_execution", server.url, count, folder),
+            "bar: 60 CPU µs",
+        )
+        row(
+            "overheard, all into SQLite",
+            count,
+            measure("overheard_sqlite", server.url, count, folder),
+            "bar: 200 CPU µs",
+        )
         row("aiohttp, raw", count, measure("aiohttp_raw", server.url, count, folder))
         for name, module, case, share in (
             ("openai client", "openai", "openai_client", 5),
@@ -87,25 +102,29 @@ def memory(counts: list[int], folder: Path) -> None:
     print("\nMemory: one process, a store that keeps nothing, local extraction")
     print(f"  {'cells':>10} {'peak RSS MB':>12} {'wall s':>8}")
     for count in counts:
-        with Server(seed=1, record=False, rates=PERFECT) as server:
+        with Server(seed=1, record=False, perfect=True) as server:
             facts = measure("overheard_memory", server.url, count, folder)
         if facts is not None:
             print(f"  {facts['answered']:>10} {facts['rss_mb']:>12.0f} {facts['wall']:>8.1f}")
 
 
 def oracle(folder: Path) -> None:
-    print("\nMakespan: 100 questions × 4 models × 2 locations, 3 s a snapshot, 1 s a direct call, limits raised to the matrix")
-    with Server(seed=1, latency_ms=1_000, snapshot_ms=3_000, rates=PERFECT) as server:
+    print(
+        "\nMakespan: 100 questions × 4 models × 2 locations, 3 s a snapshot, 1 s a direct call, limits raised to the matrix"
+    )
+    with Server(seed=1, latency_ms=1_000, snapshot_ms=3_000, perfect=True) as server:
         facts = measure("makespan", server.url, 100, folder)
-        slowest = max(charge["end_ms"] - charge["start_ms"] for charge in server.ledger()["charges"]) / 1_000
+        slowest = max(charge["finished_ms"] - charge["started_ms"] for charge in server.ledger()["charges"]) / 1_000
     if facts is not None:
         ratio = facts["run_seconds"] / slowest
-        print(f"  run {facts['run_seconds']:.2f} s, slowest single call or snapshot {slowest:.2f} s: ratio {ratio:.3f} (bar 1.05)")
+        print(
+            f"  run {facts['run_seconds']:.2f} s, slowest call or snapshot {slowest:.2f} s: ratio {ratio:.3f} (bar 1.05)"
+        )
 
 
 def old_way(folder: Path) -> None:
     print("\n100 questions, ChatGPT, 2 locations, a snapshot takes 1 s (real ones: a minute)")
-    with Server(seed=1, snapshot_ms=1_000, rates=PERFECT) as server:
+    with Server(seed=1, snapshot_ms=1_000, perfect=True) as server:
         ours = measure("our_way", server.url, 100, folder)
         old = measure("old_way", server.url, 100, folder)
     if ours is not None and old is not None:
@@ -114,15 +133,13 @@ def old_way(folder: Path) -> None:
         print(f"  ratio                                         {old['wall'] / ours['wall']:>8.1f}")
 
 
-#: A day without error rows, refusals or pauses, so that all rows do the same work. Names: see the simulator's module documentation.
-PERFECT: dict[str, float] = {}
-
-
 def main() -> None:
     """Prints all tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=20_000, help="questions of the per-question table")
-    parser.add_argument("--cells", type=int, nargs="*", default=[10_000, 100_000, 1_000_000], help="cells of the memory table")
+    parser.add_argument(
+        "--cells", type=int, nargs="*", default=[10_000, 100_000, 1_000_000], help="cells of the memory table"
+    )
     parser.add_argument("--answer-chars", type=int, default=4_000)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="overheard-bench-") as name:

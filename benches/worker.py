@@ -85,14 +85,16 @@ class Discarding:
     def __init__(self, org: Any) -> None:
         self.org = org
         self.saved = 0
+        self.batch: Any = None
 
     async def load_org(self, org_id: str) -> Any:
         return self.org
 
-    async def save_batch(self, batch: Any) -> None: ...
+    async def save_batch(self, batch: Any) -> None:
+        self.batch = batch
 
-    async def load_batch(self, batch_id: str | None = None, *, org_id: str | None = None, batch_key: str | None = None) -> Any:
-        return None
+    async def load_batch(self, batch_id: str | None = None, **_: str | None) -> Any:
+        return self.batch if batch_id is not None else None
 
     async def save_model_runs(self, model_runs: Sequence[Any]) -> None: ...
 
@@ -181,7 +183,9 @@ async def tensorzero_client(url: str, count: int, folder: Path) -> dict[str, Any
 
         async def ask(text: str) -> None:
             nonlocal answered
-            reply = await gateway.inference(function_name="bench", input={"messages": [{"role": "user", "content": text}]})
+            reply = await gateway.inference(
+                function_name="bench", input={"messages": [{"role": "user", "content": text}]}
+            )
             answered += bool(reply.content)
 
         await in_flight(questions(count), ask)
@@ -195,8 +199,15 @@ async def makespan(url: str, count: int, folder: Path) -> dict[str, Any]:
     """`count` questions × 4 models × 2 locations, limits raised to the matrix, local extraction."""
     from overheard import Pipeline
 
-    limits = {"openai_in_flight": 2 * count, "anthropic_in_flight": 2 * count, "brightdata_in_flight": 1_000, "brightdata_triggers": 64}
-    async with Pipeline(store=f"sqlite:///{folder}/makespan.db", first_poll_ms=200, min_poll_ms=50, **limits) as pipeline:
+    limits = {
+        "openai_in_flight": 2 * count,
+        "anthropic_in_flight": 2 * count,
+        "brightdata_in_flight": 1_000,
+        "brightdata_triggers": 64,
+        "first_poll_ms": 200,
+        "min_poll_ms": 50,
+    }
+    async with Pipeline(store=f"sqlite:///{folder}/makespan.db", **limits) as pipeline:
         began = time.perf_counter()
         summary = await pipeline.run(org(count, MATRIX_MODELS, ["US", "DE"]), extraction="local", new=True)
         wall = time.perf_counter() - began

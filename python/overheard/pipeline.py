@@ -8,16 +8,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypedDict
-from uuid import uuid4
 
 from overheard import _core, _driver
+from overheard._batches import new_batch, refuse_locked
 from overheard._handlers import call, provider_handlers, store_handlers
 from overheard._plan import Extraction, Phase, Plan, custom_providers, resolve_extraction, run_spec
 from overheard.batch import Batch, BatchStatus, ModelRun, now_ms
@@ -275,7 +274,7 @@ class Pipeline:
         """
         async with self._opened():
             plan = await self._plan(org, **options)
-            batch = _new_batch(plan, None, {})
+            batch = new_batch(plan, None, {})
             spec = run_spec(
                 plan,
                 batch,
@@ -321,7 +320,7 @@ class Pipeline:
             # The key leads to the newest batch, so that the next start without `new` continues this one.
             freed = f"{batch_key} (before {now_ms()})"
             await call(self.store.save_batch, replace(old, batch_key=freed, model_runs=()))
-        batch = _new_batch(plan, batch_key, self._surfaces(plan))
+        batch = new_batch(plan, batch_key, self._surfaces(plan))
         try:
             await call(self.store.save_batch, replace(batch, model_runs=()))
         except Exception:
@@ -339,7 +338,7 @@ class Pipeline:
         if batch.model_runs or not batch.config:
             return batch
         plan = Plan.from_batch(batch)
-        made = _new_batch(plan, batch.batch_key, self._surfaces(plan)).model_runs
+        made = new_batch(plan, batch.batch_key, self._surfaces(plan)).model_runs
         whole = replace(batch, model_runs=tuple(replace(run, batch_id=batch.batch_id) for run in made))
         await call(self.store.save_model_runs, list(whole.model_runs))
         return whole
@@ -414,7 +413,7 @@ class Pipeline:
     ) -> Summary:
         if not batch.config:
             batch = replace(batch, config=plan.to_config(), created_at_ms=batch.created_at_ms or now_ms())
-        _refuse_locked(batch, model_runs)
+        refuse_locked(batch, model_runs, _at_work)
         spec = run_spec(
             plan,
             batch,
@@ -492,53 +491,3 @@ def _given(callback: str, found: Any, kind: type[Any]) -> Any:
     if found is None or isinstance(found, kind):
         return found
     raise StoreError(f"the callback {callback} returned {type(found).__name__}, expected {kind.__name__} or None")
-
-
-def _new_batch(plan: Plan, batch_key: str | None, surfaces: Mapping[str, str]) -> Batch:
-    batch_id = str(uuid4())
-    size = len(plan.models)
-    model_runs = tuple(
-        ModelRun(
-            run_id=str(uuid4()),
-            batch_id=batch_id,
-            batch_size=size,
-            org_id=plan.org.id,
-            model=model,
-            surface=surfaces.get(model, ""),
-            query_count=plan.cells // size,
-        )
-        for model in plan.models
-    )
-    return Batch(
-        batch_id=batch_id,
-        org_id=plan.org.id,
-        batch_size=size,
-        batch_key=batch_key,
-        config=plan.to_config(),
-        created_at_ms=now_ms(),
-        model_runs=model_runs,
-    )
-
-
-def _refuse_locked(batch: Batch, model_runs: Sequence[ModelRun]) -> None:
-    """Two processes on one model run would buy the same answers twice."""
-    now = now_ms()
-    for run in model_runs:
-        if run.settled(now).status != "running" or run.lease_owner is None:
-            continue
-        process, _, _ = run.lease_owner.partition(":")
-        ours = process == str(os.getpid())
-        if (ours and batch.batch_id in _at_work) or (not ours and _is_alive(process)):
-            raise StoreError(f"batch {batch.batch_id} is locked: process {process} works on {run.model}")
-
-
-def _is_alive(process: str) -> bool:
-    if not process.isdigit():
-        return True  # not a process of this host that could be looked at: believe the lease
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

@@ -57,21 +57,19 @@ impl ReqwestService {
     }
 }
 
+/// Copies the body into memory of its own: a chunk is a slice of the connection's buffer and would keep all of it alive.
 async fn read_body(reply: &mut reqwest::Response, cap: usize) -> Result<Bytes> {
     let too_large = || Error::new(ErrorKind::TooLarge, format!("the reply is larger than the cap of {cap} bytes"));
-    let Some(first) = reply.chunk().await.map_err(meaning)? else { return Ok(Bytes::new()) };
-    if first.len() > cap {
+    let announced = reply.content_length().and_then(|length| usize::try_from(length).ok());
+    if announced.is_some_and(|length| length > cap) {
         return Err(too_large());
     }
-    let Some(second) = reply.chunk().await.map_err(meaning)? else { return Ok(first) };
-    let mut body = BytesMut::from(first.as_ref());
-    let mut next = Some(second);
-    while let Some(chunk) = next {
+    let mut body = BytesMut::with_capacity(announced.unwrap_or(0));
+    while let Some(chunk) = reply.chunk().await.map_err(meaning)? {
         if body.len() + chunk.len() > cap {
             return Err(too_large());
         }
         body.extend_from_slice(&chunk);
-        next = reply.chunk().await.map_err(meaning)?;
     }
     Ok(body.freeze())
 }

@@ -4,6 +4,7 @@ mod ask;
 mod budget;
 mod custom;
 mod direct;
+mod existing;
 mod extract;
 mod learned;
 mod model_runs;

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::budget::Budget;
+use super::existing::Existing;
 use super::extract::{self, ModelCalls};
 use super::model_runs::ModelRuns;
 use super::plan::{Bits, Matrix};
@@ -17,10 +18,10 @@ use super::session::Session;
 use super::snapshot::{self, InFlight};
 use super::spec::{Phase, RunSpec};
 use super::totals::Totals;
-use super::work::{CarriedBy, Done, Job, Money, Pair, QUEUE, Sink};
+use super::work::{CarriedBy, Done, Job, Pair, QUEUE, Sink};
 use super::{Context, custom, direct, names, resolve, save};
 use crate::config::ExtractionMode;
-use crate::domain::{Batch, CellKey, ExistingKey, Extraction, MicroUsd, QuestionRun, RunStatus, Summary};
+use crate::domain::{Batch, CellKey, Extraction, MicroUsd, QuestionRun, Summary};
 use crate::error::{Error, ErrorKind, Result};
 use crate::extract::Extractor;
 use crate::host::{Host, Level};
@@ -125,27 +126,28 @@ impl Run {
         let backlog = self.backlog(answers);
         let extraction = self.extraction(answered);
         let heartbeat = self.heartbeat(model_runs);
-        // `execution` and `backlog` end on their own; the savers end when their queues do. The first failure ends all.
+        // `execution` and `backlog` end on their own; the savers end when their queues do. Whoever fails stops the run and
+        // lets the others finish: an answer that is paid for must reach the store, or at least the journal.
         let work = async {
-            tokio::try_join!(
-                async {
-                    execution.await;
-                    Ok(())
-                },
-                saver,
-                backlog,
-                extraction
-            )
+            let ((), saved, read, extracted) = tokio::join!(execution, saver, self.stopping(backlog), extraction);
+            saved.and(read).and(extracted)
         };
-        let mut work = std::pin::pin!(work);
+        tokio::pin!(work);
         tokio::select! {
-            done = &mut work => done.map(|((), (), (), overhead)| overhead),
+            done = &mut work => done,
             failed = heartbeat => {
-                self.session.stop.cancel(); // what is paid and in flight is still stored
-                let _ = work.await;
-                Err(failed)
+                self.session.stop.cancel();
+                work.await.and(Err(failed))
             }
         }
+    }
+
+    async fn stopping<T>(&self, part: impl Future<Output = Result<T>>) -> Result<T> {
+        let result = part.await;
+        if result.is_err() {
+            self.session.stop.cancel();
+        }
+        result
     }
 
     /// Phase 2. Ends when every pair is done, or its grace after a stop is over.
@@ -305,7 +307,7 @@ impl Run {
             Ok(cost)
         };
         // The stage owns `results`; when it ends, the saver's queue ends.
-        let (overhead, saved) = tokio::join!(stage, saver);
+        let (overhead, saved) = tokio::join!(self.stopping(stage), saver);
         saved.and(overhead)
     }
 
@@ -377,69 +379,6 @@ impl Run {
 /// Submissions in flight by (model, location).
 type InFlightByPair = HashMap<(usize, usize), Vec<InFlight>>;
 
-/// What the store has of the batch: bits, money of cells to ask again, totals.
-#[derive(Debug)]
-struct Existing {
-    done: Bits,
-    done_count: u64,
-    backlog: Bits,
-    unextracted: u64,
-    /// What failed runs of cells to ask again were charged.
-    carried: Arc<HashMap<usize, Money>>,
-    /// What failed extractions of stored answers were charged.
-    extraction_carried: Arc<HashMap<usize, Money>>,
-    cost: i64,
-}
-
-impl Existing {
-    async fn read(store: &dyn Store, spec: &RunSpec, matrix: &Matrix, totals: &Totals) -> Result<Self> {
-        let mut existing = Self {
-            done: Bits::new(matrix.len()),
-            done_count: 0,
-            backlog: Bits::new(matrix.len()),
-            unextracted: 0,
-            carried: Arc::default(),
-            extraction_carried: Arc::default(),
-            cost: 0,
-        };
-        let (mut carried, mut extraction_carried) = (HashMap::new(), HashMap::new());
-        let mut after = None;
-        loop {
-            let page = store.existing_keys(spec.batch_id.clone(), after.take(), PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.key.clone());
-            for line in page {
-                let key: CellKey = line.key.parse().map_err(|error: Error| {
-                    Error::new(ErrorKind::Host, format!("the callback existing_keys returned nonsense: {}", error.message))
-                })?;
-                let number = matrix.number(&key);
-                let again = spec.phase != Phase::Extract && spec.retry_failed && number.is_some() && may_succeed(&line);
-                existing.cost += line.cost_micro_usd + line.maybe_charged_micro_usd;
-                if let Some(number) = number {
-                    if again {
-                        carried.insert(number, (line.cost_micro_usd, line.maybe_charged_micro_usd));
-                    } else {
-                        existing.done.set(number);
-                        existing.done_count += 1;
-                        if line.status == RunStatus::Answered && !line.extracted {
-                            existing.backlog.set(number);
-                            existing.unextracted += 1;
-                            let spent = (line.extraction_cost_micro_usd, line.extraction_maybe_charged_micro_usd);
-                            if spent != (0, 0) {
-                                extraction_carried.insert(number, spent);
-                            }
-                        }
-                    }
-                }
-                totals.existing(&key.model, &key.location, &line, again);
-            }
-        }
-        existing.carried = Arc::new(carried);
-        existing.extraction_carried = Arc::new(extraction_carried);
-        Ok(existing)
-    }
-}
-
 fn plan_totals(totals: &Totals, spec: &RunSpec, matrix: &Matrix) {
     for model in &matrix.models {
         for location in &matrix.locations {
@@ -447,12 +386,6 @@ fn plan_totals(totals: &Totals, spec: &RunSpec, matrix: &Matrix) {
         }
     }
     totals.overhead(spec.overhead_micro_usd, 0);
-}
-
-/// Failures that a resume asks again: not refusals, not bad input.
-fn may_succeed(existing: &ExistingKey) -> bool {
-    let hopeless = [ErrorKind::InvalidRequest, ErrorKind::Unsupported, ErrorKind::Config];
-    existing.status == RunStatus::Failed && existing.error_kind.is_none_or(|kind| !hopeless.contains(&kind))
 }
 
 fn resolve_all(spec: &RunSpec) -> Result<Vec<Arc<dyn Provider>>> {

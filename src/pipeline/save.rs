@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::session::Session;
 use super::spec::RunSpec;
-use super::work::{CarriedBy, Done, Money};
+use super::work::{CarriedBy, Done, Money, Ticket};
 use crate::domain::{Cell, Extraction, MicroUsd, Outcome, QuestionRun, RunStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Level;
@@ -20,7 +20,11 @@ const TRIES: u32 = 6;
 /// Wait after the first failure; doubled after each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
-/// Saves question runs until the queue ends; answered ones go on to extraction.
+/// Saves question runs until the queue ends; answered ones go on to extraction. When the store fails for good, nothing new is
+/// started and what still comes is noted in the journal alone: it is paid for, and the next start hands it over.
+///
+/// # Errors
+/// The store's or the journal's failure, after the queue has ended.
 pub(super) async fn question_runs(
     session: Arc<Session>,
     spec: Arc<RunSpec>,
@@ -28,68 +32,76 @@ pub(super) async fn question_runs(
     mut queue: mpsc::Receiver<Done>,
     next: Option<mpsc::Sender<Arc<QuestionRun>>>,
 ) -> Result<()> {
+    let mut failure = None;
     let mut group = Vec::new();
     while queue.recv_many(&mut group, session.settings.group_commit).await > 0 {
-        let mut runs = Vec::with_capacity(group.len());
-        let mut direct = Vec::new();
-        let mut tickets = Vec::new();
-        let mut carried = Vec::with_capacity(group.len());
-        for done in group.drain(..) {
+        let group = Group::of(&session, &spec, group.drain(..))?;
+        let mut saved = session.journal.replies(&group.direct).await;
+        if failure.is_none() && !group.runs.is_empty() {
+            let stored = hand_over(&session, "save_question_runs", || store.save_question_runs(group.runs.clone())).await;
+            if stored.is_ok() {
+                note_saved(&session, &group, next.as_ref()).await?;
+            }
+            saved = stored.and(saved);
+        }
+        if let Err(error) = saved {
+            session.stop.cancel();
+            failure.get_or_insert(error);
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// Finished questions that go into one hand-over.
+struct Group {
+    runs: Vec<Arc<QuestionRun>>,
+    carried: Vec<Money>,
+    /// Those of them that nothing but the journal could bring back.
+    direct: Vec<Arc<QuestionRun>>,
+    tickets: Vec<Arc<Ticket>>,
+}
+
+impl Group {
+    fn of(session: &Session, spec: &RunSpec, finished: impl Iterator<Item = Done>) -> Result<Self> {
+        let mut group = Self { runs: Vec::new(), carried: Vec::new(), direct: Vec::new(), tickets: Vec::new() };
+        for done in finished {
             let outcome = match done.outcome {
                 Ok(outcome) => outcome,
                 Err(error) => {
-                    note_open(&session, error);
+                    note_open(session, error);
                     continue;
                 }
             };
             let Some(cell) = done.job.cell else { continue };
-            let money = done.job.carried;
-            let run = question_run(&spec, &cell, outcome, money)?;
+            let run = question_run(spec, &cell, outcome, done.job.carried)?;
             match done.ticket {
-                Some(ticket) => tickets.push(ticket),
-                None if run.outcome.attempts > 0 => direct.push(run.clone()),
+                Some(ticket) => group.tickets.push(ticket),
+                None if run.outcome.attempts > 0 => group.direct.push(run.clone()),
                 None => {}
             }
-            carried.push(money);
-            runs.push(run);
+            group.carried.push(done.job.carried);
+            group.runs.push(run);
         }
-        session.journal.replies(&direct).await?;
-        if !runs.is_empty()
-            && let Err(error) = hand_over(&session, "save_question_runs", || store.save_question_runs(runs.clone())).await
+        Ok(group)
+    }
+}
+
+async fn note_saved(session: &Session, group: &Group, next: Option<&mpsc::Sender<Arc<QuestionRun>>>) -> Result<()> {
+    session.journal.acknowledged(group.direct.iter().map(Arc::as_ref));
+    for ticket in &group.tickets {
+        if ticket.stored() {
+            session.journal.closed(&ticket.submission).await?;
+        }
+    }
+    for (run, carried) in group.runs.iter().zip(&group.carried) {
+        note_stored(session, run, *carried);
+        if run.outcome.status == RunStatus::Answered
+            && let Some(next) = next
         {
-            keep_rest(&session, &spec, queue).await;
-            return Err(error);
-        }
-        session.journal.acknowledged(direct.iter().map(Arc::as_ref));
-        for ticket in tickets {
-            if ticket.stored() {
-                session.journal.closed(&ticket.submission).await?;
-            }
-        }
-        for (run, carried) in runs.into_iter().zip(carried) {
-            note_stored(&session, &run, carried);
-            if run.outcome.status == RunStatus::Answered
-                && let Some(next) = &next
-            {
-                let _ = next.send(run).await; // a failed extraction stage reports itself
-            }
+            let _ = next.send(run.clone()).await; // a failed extraction stage reports itself
         }
     }
     Ok(())
-}
-
-/// The store gave up: nothing new is bought, and what was paid and still comes waits in the journal for the next start.
-async fn keep_rest(session: &Session, spec: &RunSpec, mut queue: mpsc::Receiver<Done>) {
-    session.stop.cancel();
-    while let Some(done) = queue.recv().await {
-        // What has a ticket is in the journal already.
-        if let (Ok(outcome), Some(cell), None) = (done.outcome, done.job.cell, &done.ticket)
-            && outcome.attempts > 0
-            && let Ok(run) = question_run(spec, &cell, outcome, done.job.carried)
-        {
-            let _ = session.journal.replies(&[run]).await; // the store's error is the one that is told
-        }
-    }
 }
 
 /// Saves extractions until the queue ends. `carried` tells what earlier failures of an extraction were charged: the row's cost
@@ -100,15 +112,19 @@ pub(super) async fn extractions(
     carried: Arc<CarriedBy>,
     mut queue: mpsc::Receiver<Arc<Extraction>>,
 ) -> Result<()> {
+    let mut failure = None;
     let mut group = Vec::new();
     while queue.recv_many(&mut group, session.settings.group_commit).await > 0 {
         let extractions: Vec<(Arc<Extraction>, Money)> =
             group.drain(..).map(|extraction| with_carried(extraction, carried.as_ref())).collect();
         let rows = || extractions.iter().map(|(extraction, _)| extraction.clone()).collect();
+        if failure.is_some() {
+            continue; // the next start extracts them again
+        }
         if let Err(error) = hand_over(&session, "save_extractions", || store.save_extractions(rows())).await {
-            session.stop.cancel(); // answers in flight are paid: they are still stored
-            while queue.recv().await.is_some() {}
-            return Err(error);
+            session.stop.cancel();
+            failure = Some(error);
+            continue;
         }
         for (extraction, carried) in extractions {
             session.totals.extracted(&extraction, carried);
@@ -117,7 +133,7 @@ pub(super) async fn extractions(
             }
         }
     }
-    Ok(())
+    failure.map_or(Ok(()), Err)
 }
 
 fn with_carried(extraction: Arc<Extraction>, carried: &CarriedBy) -> (Arc<Extraction>, Money) {

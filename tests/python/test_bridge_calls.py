@@ -22,7 +22,7 @@ from overheard.records import Ask, ExistingKey, Extraction, Outcome, QuestionRun
 
 async def no_sessions() -> None:
     """Returns once no session task is left in the core; the test's time limit is the limit."""
-    while _core._live_sessions():  # noqa: ASYNC110 - only the core knows
+    while _core._live_sessions():
         await asyncio.sleep(0.001)
 
 

@@ -30,7 +30,7 @@ def an_org(questions: int = 4, models: Sequence[str] = ("chatgpt",), locations: 
 
 async def until(condition: Callable[[], Any]) -> None:
     """Waits for what the simulator, on its own threads, will have seen."""
-    while not condition():  # noqa: ASYNC110 - no event of ours tells
+    while not condition():
         await asyncio.sleep(0.01)
 
 
@@ -189,15 +189,15 @@ async def test_the_budget_stops_and_a_higher_one_goes_on(perfect: Simulator, url
 
 
 async def test_a_stopped_run_is_continued_and_nothing_is_bought_twice(url: str) -> None:
-    with Simulator(perfect=True, snapshot_ms=1000, latency_ms=50) as simulator:
-        running = pipeline(simulator, url, grace_ms=1)
+    with Simulator(perfect=True, snapshot_ms=3000) as simulator:
+        running = pipeline(simulator, url, grace_ms=500)
 
-        async def stop_when_triggered() -> None:
-            await until(lambda: simulator.ledger(charges=False)["requests"].get("brightdata.trigger"))
+        async def stop_when_bought() -> None:
+            await until(lambda: simulator.ledger(charges=False)["requests"].get("brightdata.progress"))
             running.stop()
 
         org = an_org(40)
-        stopper = asyncio.ensure_future(stop_when_triggered())
+        stopper = asyncio.ensure_future(stop_when_bought())
         first = await running.run(org, extraction="local")
         await stopper
         assert (first.interrupted, first.status) == (True, "partial")

@@ -25,7 +25,7 @@ def test_values_land_where_the_engine_reads_them() -> None:
     env = {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1/", "GEMINI_DATASET_ID": "gd_x", "OVERHEARD_EXTRACTION_MODEL": "m"}
     settings = Settings.load(env, brightdata_triggers=3, charge_error_rows=True).to_json_dict(journal="j")
     assert settings["openai"]["base_url"] == "http://127.0.0.1:1/v1"
-    assert settings["anthropic"]["base_url"] == "https://api.anthropic.com"
+    assert "base_url" not in settings["anthropic"]  # the engine knows the default
     assert settings["datasets"] == {"gemini_dataset_id": "gd_x", "charge_error_rows": True}
     assert settings["brightdata"]["max_triggers"] == 3
     assert (settings["extraction_model"], settings["journal"], settings["simulated"]) == ("m", "j", False)

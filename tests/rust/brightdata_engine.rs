@@ -434,3 +434,31 @@ async fn an_empty_and_an_overlong_question_never_reach_the_provider() {
     );
     assert_eq!((provider.charged(), outcomes[2].attempts), (1, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn gotcha_08_an_outage_of_one_engine_is_stored_as_failures_for_nothing_and_stops_nobody_else() {
+    let provider = BrightData::new(20, |endpoint, _, _| {
+        let wall =
+            |index| json!({"error": "Auth wall: sign-up prompt detected", "error_code": "AUTH_WALL", "input": {"index": index}});
+        (endpoint == "snapshot").then(|| Ok((200, (1..=24).map(wall).collect())))
+    });
+    let store = Arc::new(MemoryStore::default());
+    let echo = |_: usize, asks: &[overheard::providers::Ask]| Ok(asks.iter().map(|_| crate::support::answered("Acme")).collect());
+    let host = TestHost::new(echo);
+    let spec = chatgpt(24, |spec| {
+        spec["models"] = json!([{"model": "perplexity", "run_id": "1"}, {"model": "echo", "run_id": "2"}]);
+        spec["custom_providers"] =
+            json!([{"name": "echo", "max_batch_size": 3, "max_in_flight": 4, "micro_usd_per_question": 1000}]);
+    });
+    let summary = run_with_store(context(provider.clone()), spec, host.host.clone(), store.clone(), CancellationToken::new())
+        .await
+        .unwrap();
+    assert_eq!((summary.answered, summary.failed, summary.status.as_str()), (24, 24, "partial"));
+    assert_eq!(summary.total_cost_micro_usd, 24_000, "error rows cost nothing");
+    let runs = store.runs("batch");
+    let walled: Vec<_> = runs.iter().filter(|run| run.key.model == "perplexity").collect();
+    assert!(walled.iter().all(|run| run.outcome.text.is_none() && run.outcome.status == RunStatus::Failed));
+    assert_eq!(walled[0].outcome.error.as_ref().unwrap().context.code.as_deref(), Some("auth_wall"));
+    let sent: usize = provider.state.lock().unwrap().snapshots.values().map(|(inputs, _)| inputs.len()).sum();
+    assert_eq!(sent, 48, "each question is asked once more, and no more");
+}

@@ -21,8 +21,10 @@ use crate::providers::{Ask, Download, Listed, Progress};
 
 /// More open snapshots of a dataset than this are polled with one list call.
 const LIST_ABOVE: usize = 5;
-/// Share of the elapsed time between two polls.
+/// Share of the elapsed time between two polls of one snapshot.
 const POLL_SHARE: f64 = 0.05;
+/// The same where one list call serves all: as many requests find each snapshot sooner.
+const LIST_POLL_SHARE: f64 = 0.01;
 /// Polls after the first 429: from here, × 1.5, to the second.
 const SLOW_POLL: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
 /// A snapshot that is not found this soon after its trigger is not known yet, rather than gone.
@@ -44,6 +46,13 @@ pub(in crate::pipeline) struct Boards {
 struct Board {
     open: AtomicUsize,
     listed: tokio::sync::Mutex<Option<(Instant, HashMap<String, Progress>)>>,
+}
+
+impl Board {
+    /// True while one list call for all is cheaper than a call for each.
+    fn is_listed(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > LIST_ABOVE
+    }
 }
 
 impl Boards {
@@ -118,7 +127,8 @@ impl Work {
             if Instant::now() >= deadline {
                 return Err(Error::new(ErrorKind::Deadline, format!("not ready after {:.0} s", began.elapsed().as_secs_f64())));
             }
-            wait = Duration::from_millis(settings.min_poll_ms).max(began.elapsed().mul_f64(POLL_SHARE));
+            let share = if opened.0.is_listed() { LIST_POLL_SHARE } else { POLL_SHARE };
+            wait = Duration::from_millis(settings.min_poll_ms).max(began.elapsed().mul_f64(share));
             if self.pair.account.limits.throttle.is_slow() {
                 wait = wait.max(slow);
                 slow = slow.mul_f64(1.5).min(SLOW_POLL.1);
@@ -133,7 +143,7 @@ impl Work {
     /// Where the snapshot stands: asked alone, or read from the shared list when many are open.
     async fn progress(&self, id: &str, created_at_ms: i64, board: &Board) -> Result<Progress> {
         let fresh = Duration::from_millis(self.session.settings.datasets.min_poll_ms);
-        if board.open.load(Ordering::Relaxed) > LIST_ABOVE {
+        if board.is_listed() {
             let mut listed = board.listed.lock().await;
             if listed.as_ref().is_none_or(|(at, _)| at.elapsed() >= fresh) {
                 let list = self.list(created_at_ms - LIST_MARGIN_MS).await?;

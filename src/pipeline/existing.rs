@@ -1,0 +1,85 @@
+//! What the store already has of a batch, read once in pages: one bit a cell, money where it must be carried, totals.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::plan::{Bits, Matrix};
+use super::spec::{Phase, RunSpec};
+use super::totals::Totals;
+use super::work::Money;
+use crate::domain::{CellKey, ExistingKey, RunStatus};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::Store;
+
+/// Rows per page.
+const PAGE: usize = 2_000;
+
+/// What the store has of the batch: bits, money of cells to ask again, totals.
+#[derive(Debug)]
+pub(super) struct Existing {
+    pub(super) done: Bits,
+    pub(super) done_count: u64,
+    pub(super) backlog: Bits,
+    pub(super) unextracted: u64,
+    /// What failed runs of cells to ask again were charged.
+    pub(super) carried: Arc<HashMap<usize, Money>>,
+    /// What failed extractions of stored answers were charged.
+    pub(super) extraction_carried: Arc<HashMap<usize, Money>>,
+    pub(super) cost: i64,
+}
+
+impl Existing {
+    /// Reads all pages, folding them into `totals`.
+    pub(super) async fn read(store: &dyn Store, spec: &RunSpec, matrix: &Matrix, totals: &Totals) -> Result<Self> {
+        let mut existing = Self {
+            done: Bits::new(matrix.len()),
+            done_count: 0,
+            backlog: Bits::new(matrix.len()),
+            unextracted: 0,
+            carried: Arc::default(),
+            extraction_carried: Arc::default(),
+            cost: 0,
+        };
+        let (mut carried, mut extraction_carried) = (HashMap::new(), HashMap::new());
+        let mut after = None;
+        loop {
+            let page = store.existing_keys(spec.batch_id.clone(), after.take(), PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.key.clone());
+            for line in page {
+                let key: CellKey = line.key.parse().map_err(|error: Error| {
+                    Error::new(ErrorKind::Host, format!("the callback existing_keys returned nonsense: {}", error.message))
+                })?;
+                let number = matrix.number(&key);
+                let again = spec.phase != Phase::Extract && spec.retry_failed && number.is_some() && may_succeed(&line);
+                existing.cost += line.cost_micro_usd + line.maybe_charged_micro_usd;
+                if let Some(number) = number {
+                    if again {
+                        carried.insert(number, (line.cost_micro_usd, line.maybe_charged_micro_usd));
+                    } else {
+                        existing.done.set(number);
+                        existing.done_count += 1;
+                        if line.status == RunStatus::Answered && !line.extracted {
+                            existing.backlog.set(number);
+                            existing.unextracted += 1;
+                            let spent = (line.extraction_cost_micro_usd, line.extraction_maybe_charged_micro_usd);
+                            if spent != (0, 0) {
+                                extraction_carried.insert(number, spent);
+                            }
+                        }
+                    }
+                }
+                totals.existing(&key.model, &key.location, &line, again);
+            }
+        }
+        existing.carried = Arc::new(carried);
+        existing.extraction_carried = Arc::new(extraction_carried);
+        Ok(existing)
+    }
+}
+
+/// Failures that a resume asks again: not refusals, not bad input.
+fn may_succeed(existing: &ExistingKey) -> bool {
+    let hopeless = [ErrorKind::InvalidRequest, ErrorKind::Unsupported, ErrorKind::Config];
+    existing.status == RunStatus::Failed && existing.error_kind.is_none_or(|kind| !hopeless.contains(&kind))
+}
