@@ -399,11 +399,13 @@ def environment(simulator: Simulator | None, folder: Path, **more: str) -> dict[
 
 
 QUICK = """
-import functools
 from overheard.cli import app, main, starts
 from overheard.pipeline import Pipeline
-quick = functools.partial(Pipeline, first_poll_ms=20, min_poll_ms=10, retry_base_ms=5, retry_throttle_base_ms=10)
-starts.Pipeline = app.Pipeline = quick
+class Quick(Pipeline):
+    def __init__(self, *args, **settings):
+        quick = dict(first_poll_ms=20, min_poll_ms=10, retry_base_ms=5, retry_throttle_base_ms=10)
+        super().__init__(*args, **{**quick, **settings})
+starts.Pipeline = app.Pipeline = Quick
 main()
 """
 """The command line as it is, but that it does not wait ten seconds before it first looks at a snapshot."""

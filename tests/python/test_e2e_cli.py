@@ -101,8 +101,8 @@ async def test_lines_and_summary_say_that_answers_are_simulated(
 
 
 def test_run_demo_simulate_ends_with_the_summary_and_the_simulators_own_count(tmp_path: Path) -> None:
-    arguments = ("run", "demo", "--simulate", "--questions", "2", "--snapshot-ms", "100", "--store", "sqlite:///d.db")
-    done = cli(tmp_path, *arguments, "--locations", "US")
+    arguments = ("run", "demo", "--simulate", "--questions", "2", "--snapshot-ms", "100", "--seed", "2")
+    done = cli(tmp_path, *arguments, "--locations", "US", "--store", "sqlite:///d.db")
     assert done.returncode == 0, done.stderr
     found = FIGURES.search(done.stdout)
     assert found is not None, done.stdout
