@@ -29,8 +29,8 @@ use crate::journal::{Journal, Recovered};
 use crate::providers::{self, Protocol, Provider};
 use crate::store::Store;
 
-/// Rows per page of what the store has.
-const PAGE: usize = 2_000;
+/// Stored answers per page on their way to extraction.
+const PAGE: usize = 200;
 /// Between two looks at the counters for progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
@@ -266,7 +266,7 @@ impl Run {
         }
         let mut after = None;
         loop {
-            let page = self.store.unextracted_runs(self.spec.batch_id.clone(), after.take(), PAGE.min(200)).await?;
+            let page = self.store.unextracted_runs(self.spec.batch_id.clone(), after.take(), PAGE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.key.to_string());
             for run in page {

@@ -314,22 +314,43 @@ async fn gotcha_33_a_trigger_whose_reply_is_lost_is_never_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn gotcha_06_rows_that_failed_are_asked_once_more_in_a_smaller_submission() {
+async fn what_is_left_of_a_failed_batch_is_asked_once_more_in_smaller_submissions() {
     let provider = BrightData::new(20, |endpoint, number, _| {
         (endpoint == "snapshot" && number == 0).then(|| {
             let rows = (1..=8).map(|index| match index {
-                1..=5 => json!({"index": index, "answer_text_markdown": "Acme answers this question well."}),
-                6 => json!({"error": "Auth wall: sign-up prompt detected", "error_code": "AUTH_WALL", "input": {"index": 6}}),
+                1..=3 => json!({"index": index, "answer_text_markdown": "Acme answers this question well."}),
+                4 => json!({"error": "Auth wall: sign-up prompt detected", "error_code": "AUTH_WALL", "input": {"index": 4}}),
                 _ => json!({"foreign": true}),
             });
-            Ok((200, rows.take(6).collect()))
+            Ok((200, rows.take(4).collect()))
         })
     });
     let store = Arc::new(MemoryStore::default());
     let (summary, log) = run(&provider, chatgpt(8, |_| {}), &store).await;
-    assert_eq!((summary.answered, summary.failed, provider.count("trigger")), (8, 0, 2));
-    assert!(log.contains("Batch returned 6 responses but expected 8"), "{log}");
+    assert_eq!((summary.answered, summary.failed, provider.count("trigger")), (8, 0, 3));
+    assert!(log.contains("Batch returned 4 responses but expected 8"), "{log}");
     assert_eq!(summary.total_cost_micro_usd, 8 * 1_500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn gotcha_06_a_failed_row_is_settled_alone_and_waits_for_a_resume() {
+    let provider = BrightData::new(20, |endpoint, number, _| {
+        (endpoint == "snapshot" && number == 0).then(|| {
+            let rows = (1..=19).map(|index| match index {
+                7 => json!({"error": "Auth wall: sign-up prompt detected", "error_code": "AUTH_WALL", "input": {"index": 7}}),
+                _ => json!({"index": index, "answer_text_markdown": "Acme answers this question well."}),
+            });
+            Ok((200, rows.collect()))
+        })
+    });
+    let store = Arc::new(MemoryStore::default());
+    let (summary, log) = run(&provider, chatgpt(20, |_| {}), &store).await;
+    assert_eq!((summary.answered, summary.failed, provider.count("trigger")), (18, 2, 1));
+    assert_eq!(summary.total_cost_micro_usd, 18 * 1_500);
+    assert!(log.contains("Batch returned 19 responses but expected 20"), "{log}");
+    let (summary, _) = run(&provider, chatgpt(20, |spec| spec["retry_failed"] = json!(true)), &store).await;
+    assert_eq!((summary.answered, summary.failed, provider.count("trigger")), (20, 0, 2));
+    assert_eq!(summary.total_cost_micro_usd, 20 * 1_500);
 }
 
 #[tokio::test(start_paused = true)]

@@ -198,17 +198,20 @@ impl Work {
         }
     }
 
-    /// Sends the rows to the store; what failed and may succeed is asked again, in smaller submissions.
+    /// Sends the rows to the store. What is left of a failed batch (half of its rows or more failed, and may succeed) is asked
+    /// once more, in smaller submissions; single failed rows wait for a resume, so that a run makes no more calls than planned.
     async fn settle_rows(&self, submission: Submission, chunk: Chunk, outcomes: Vec<Outcome>, resumed: bool) -> Vec<Chunk> {
         self.correct_budget(&chunk.jobs, &outcomes, resumed);
         let finished_ms = self.session.context.clock.now_ms();
         let (mut rows, mut again) = (Vec::new(), Vec::new());
         let count = chunk.jobs.len();
+        let failed = outcomes.iter().filter(|outcome| may_succeed(outcome)).count();
+        let retries_left = if failed * 2 >= count { chunk.retries_left } else { 0 };
         for (job, mut outcome) in chunk.jobs.into_iter().zip(outcomes) {
             outcome.attempts = 1 + u32::from(ROW_RETRIES - chunk.retries_left.min(ROW_RETRIES));
             outcome.started_at_ms = submission.created_at_ms;
             outcome.finished_at_ms = finished_ms;
-            match asked_again(&job, &outcome, chunk.retries_left, self.pair.provider.surface()) {
+            match asked_again(&job, &outcome, retries_left, self.pair.provider.surface()) {
                 Some(job) => again.push(job),
                 None => rows.push((job, outcome)),
             }
@@ -251,11 +254,16 @@ impl Work {
     }
 }
 
+/// True for a row that failed in a way another try may mend.
+fn may_succeed(outcome: &Outcome) -> bool {
+    let kind = outcome.error.as_ref().map(|error| error.kind);
+    outcome.status == RunStatus::Failed && matches!(kind, Some(ErrorKind::Record | ErrorKind::SnapshotFailed))
+}
+
 /// The job to ask again, when the row failed in a way that another try may mend.
 fn asked_again(job: &Job, outcome: &Outcome, retries_left: u8, surface: &str) -> Option<Job> {
     let error = outcome.error.as_ref()?;
-    let may_succeed = matches!(error.kind, ErrorKind::Record | ErrorKind::SnapshotFailed);
-    if retries_left == 0 || outcome.status != RunStatus::Failed || !may_succeed {
+    if retries_left == 0 || !may_succeed(outcome) {
         return None;
     }
     let mut job = job.clone();
