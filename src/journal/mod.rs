@@ -7,9 +7,11 @@
 //! One file per running batch, locked by its process, so that several processes share the folder; a file whose owner died
 //! is unlocked, and its entries are moved into the file of whoever continues the batch. A line is
 //! `CRC-32 (8 hex digits), space, JSON`: a torn last line is dropped, a damaged earlier one is refused.
+//! What the store refuses for good (answers, extractions, the batch's own charges) waits here too.
 //! If an fsync fails, the journal refuses everything after it: a failed fsync must not be tried again.
 
 mod file;
+mod live;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -18,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{CellKey, QuestionRun};
+use crate::domain::{CellKey, Extraction, QuestionRun};
 use crate::error::Result;
 use writer::Writer;
 
@@ -52,6 +54,10 @@ enum Record {
     Closed { id: String },
     /// A direct reply.
     Reply { run: Arc<QuestionRun> },
+    /// An extraction that the store did not take.
+    Extraction { extraction: Arc<Extraction> },
+    /// The batch's own charges (name variations) over all starts, in micro-dollars.
+    Overhead { micro_usd: i64 },
 }
 
 /// Version of the format written; older ones are read.
@@ -62,6 +68,8 @@ const VERSION: u32 = 1;
 struct Open {
     submissions: BTreeMap<String, Submission>,
     replies: BTreeMap<String, Arc<QuestionRun>>,
+    extractions: BTreeMap<String, Arc<Extraction>>,
+    overhead: Option<i64>,
 }
 
 impl Open {
@@ -82,16 +90,24 @@ impl Open {
             Record::Reply { run } => {
                 self.replies.insert(run.key.to_string(), run);
             }
+            Record::Extraction { extraction } => {
+                self.extractions.insert(extraction.key.to_string(), extraction);
+            }
+            // A total, so that reading it twice books it once.
+            Record::Overhead { micro_usd } => self.overhead = Some(self.overhead.map_or(micro_usd, |known| known.max(micro_usd))),
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.submissions.is_empty() && self.replies.is_empty()
+        self.submissions.is_empty() && self.replies.is_empty() && self.extractions.is_empty() && self.overhead.is_none()
     }
 
     fn records(&self) -> impl Iterator<Item = Record> + '_ {
         let intents = self.submissions.values().map(|submission| Record::Intent { submission: submission.clone() });
-        intents.chain(self.replies.values().map(|run| Record::Reply { run: run.clone() }))
+        let replies = self.replies.values().map(|run| Record::Reply { run: run.clone() });
+        let extractions = self.extractions.values().map(|extraction| Record::Extraction { extraction: extraction.clone() });
+        let overhead = self.overhead.iter().map(|micro_usd| Record::Overhead { micro_usd: *micro_usd });
+        intents.chain(replies).chain(extractions).chain(overhead)
     }
 }
 
@@ -102,6 +118,10 @@ pub struct Recovered {
     pub submissions: Vec<Submission>,
     /// Direct replies that may not have reached the store.
     pub replies: Vec<Arc<QuestionRun>>,
+    /// Extractions that did not reach the store.
+    pub extractions: Vec<Arc<Extraction>>,
+    /// The batch's own charges as they stood at last; `None`: the store knows them.
+    pub overhead_micro_usd: Option<i64>,
 }
 
 /// The journal of one running batch. All methods do nothing when it was opened with [`Journal::none`].
@@ -118,12 +138,14 @@ impl Journal {
         Self::default()
     }
 
-    /// Opens the journal of a batch below `folder` and takes over what dead processes left of it. Blocks on the disk.
+    /// Opens the journal of a batch below `folder` and takes over what dead processes left of it. Blocks on the disk, and until
+    /// an ended session of this process that worked on the same model runs has let go of its file.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Journal`] naming the file, when the folder cannot be written or a file is damaged.
-    pub fn open(folder: &Path, batch_id: &str) -> Result<(Self, Recovered)> {
+    pub fn open(folder: &Path, batch_id: &str, run_ids: &[String]) -> Result<(Self, Recovered)> {
         file::create_folder(folder)?;
+        let live = live::claim(folder, run_ids);
         let orphans = file::take_orphans(folder, batch_id)?;
         let mut open = Open::default();
         for orphan in &orphans {
@@ -134,6 +156,8 @@ impl Journal {
         let recovered = Recovered {
             submissions: open.submissions.values().cloned().collect(),
             replies: open.replies.values().cloned().collect(),
+            extractions: open.extractions.values().cloned().collect(),
+            overhead_micro_usd: open.overhead,
         };
         let records = std::iter::once(Record::Header { version: VERSION, batch_id: batch_id.to_owned() }).chain(open.records());
         let file = file::create(folder, records)?;
@@ -142,7 +166,7 @@ impl Journal {
             orphan.remove()?;
         }
         let open = Arc::new(Mutex::new(open));
-        Ok((Self { writer: Some(Writer::start(file, open.clone(), batch_id.to_owned())), open }, recovered))
+        Ok((Self { writer: Some(Writer::start(file, open.clone(), batch_id.to_owned(), live)), open }, recovered))
     }
 
     /// Notes a submission before its trigger. Durable when it returns.
@@ -175,6 +199,37 @@ impl Journal {
     /// [`crate::ErrorKind::Journal`].
     pub async fn replies(&self, runs: &[Arc<QuestionRun>]) -> Result<()> {
         self.append(runs.iter().map(|run| Record::Reply { run: run.clone() }).collect()).await
+    }
+
+    /// Notes extractions that the store did not take. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Journal`].
+    pub async fn extractions(&self, extractions: &[Arc<Extraction>]) -> Result<()> {
+        self.append(extractions.iter().map(|extraction| Record::Extraction { extraction: extraction.clone() }).collect()).await
+    }
+
+    /// Notes the batch's own charges over all starts before the store is told. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Journal`].
+    pub async fn overhead(&self, micro_usd: i64) -> Result<()> {
+        self.append(vec![Record::Overhead { micro_usd }]).await
+    }
+
+    /// The store knows the batch's own charges.
+    pub fn overhead_acknowledged(&self) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).overhead = None;
+    }
+
+    /// The store has these extractions.
+    pub fn extractions_acknowledged<'a>(&self, extractions: impl Iterator<Item = &'a Extraction>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if !open.extractions.is_empty() {
+            for extraction in extractions {
+                open.extractions.remove(&extraction.key.to_string());
+            }
+        }
     }
 
     /// The store has these replies: they may be forgotten.

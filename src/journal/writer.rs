@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 use super::file::{self, JournalFile};
+use super::live::Claim;
 use super::{Open, Record, VERSION};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -27,9 +28,10 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(file: JournalFile, open: Arc<Mutex<Open>>, batch_id: String) -> Self {
+    pub(super) fn start(file: JournalFile, open: Arc<Mutex<Open>>, batch_id: String, live: Claim) -> Self {
         let (commands, queue) = sync_channel(QUEUE);
-        let work = move || Thread { file, open, batch_id, size: 0, compact_at: COMPACT_ABOVE, failure: None }.run(&queue);
+        let work =
+            move || Thread { file, open, batch_id, size: 0, compact_at: COMPACT_ABOVE, failure: None, _live: live }.run(&queue);
         // Without the thread every append fails with "closed", which stops the run before anything is bought.
         let _ = std::thread::Builder::new().name("overheard-journal".into()).spawn(work);
         Self { commands }
@@ -65,6 +67,8 @@ struct Thread {
     compact_at: u64,
     /// The first failure: nothing is written after it.
     failure: Option<Error>,
+    /// Dropped after the file, and with it its lock.
+    _live: Claim,
 }
 
 impl Thread {

@@ -53,6 +53,7 @@ pub(super) async fn run(
         _ => None,
     };
     let (journal, recovered) = open_journal(&spec).await?;
+    let spec = booked(spec, &recovered);
     let totals = Totals::default();
     plan_totals(&totals, &spec, &matrix);
     let existing = Existing::read(store.as_ref(), &spec, &matrix, &totals).await?;
@@ -86,7 +87,8 @@ struct Run {
 }
 
 impl Run {
-    async fn work(&mut self, recovered: Recovered) -> Result<Summary> {
+    async fn work(&mut self, mut recovered: Recovered) -> Result<Summary> {
+        let spilled = self.take_spilled(&mut recovered);
         let mut model_runs = ModelRuns::new(&self.session, &self.spec, &self.providers);
         if self.session.settings.simulated {
             self.session.host.log(Level::Warning, "SIMULATED: a simulator answers, no provider is asked and nothing is charged");
@@ -96,7 +98,7 @@ impl Run {
         for model in self.matrix.models.iter() {
             self.session.learned.load(self.store.as_ref(), model).await;
         }
-        let worked = self.stages(recovered, &model_runs).await;
+        let worked = self.stages(recovered, spilled, &model_runs).await;
         self.session.learned.save(self.store.as_ref()).await;
         if let Some(progress) = self.session.totals.changes() {
             self.session.host.progress(progress);
@@ -116,21 +118,24 @@ impl Run {
     }
 
     /// Execution and extraction side by side; returns what the name variations cost.
-    async fn stages(&mut self, recovered: Recovered, model_runs: &ModelRuns) -> Result<i64> {
+    async fn stages(&self, recovered: Recovered, spilled: Vec<Arc<Extraction>>, model_runs: &ModelRuns) -> Result<i64> {
         let (sink, finished) = mpsc::channel::<Done>(QUEUE);
         let extracting = self.spec.phase != Phase::Execute;
         let (answers, answered) = mpsc::channel::<Arc<QuestionRun>>(QUEUE);
         let next = extracting.then(|| answers.clone());
-        let saver = save::question_runs(self.session.clone(), self.spec.clone(), self.store.clone(), finished, next);
+        let (noted, to_save) = mpsc::channel(QUEUE);
+        let journal = save::journaled(self.session.clone(), self.spec.clone(), finished, noted);
+        let saver = save::question_runs(self.session.clone(), self.store.clone(), to_save, next);
         let execution = self.execution(recovered, sink);
         let backlog = self.backlog(answers);
-        let extraction = self.extraction(answered);
+        let extraction = self.extraction(answered, spilled);
         let heartbeat = self.heartbeat(model_runs);
         // `execution` and `backlog` end on their own; the savers end when their queues do. Whoever fails stops the run and
         // lets the others finish: an answer that is paid for must reach the store, or at least the journal.
         let work = async {
-            let ((), saved, read, extracted) = tokio::join!(execution, saver, self.stopping(backlog), extraction);
-            saved.and(read).and(extracted)
+            let ((), noted, saved, read, extracted) =
+                tokio::join!(execution, self.stopping(journal), self.stopping(saver), self.stopping(backlog), extraction);
+            saved.and(noted).and(read).and(extracted)
         };
         tokio::pin!(work);
         tokio::select! {
@@ -278,8 +283,37 @@ impl Run {
         }
     }
 
+    /// Extractions that the store did not take the last time, of answers that are still not extracted. Their cost includes what
+    /// the saver is going to add again.
+    fn take_spilled(&mut self, recovered: &mut Recovered) -> Vec<Arc<Extraction>> {
+        let found = std::mem::take(&mut recovered.extractions);
+        if self.spec.phase == Phase::Execute {
+            return Vec::new(); // they stay in the journal
+        }
+        let mut spilled = Vec::new();
+        for extraction in found {
+            match self.matrix.number(&extraction.key).filter(|number| self.existing.backlog.get(*number)) {
+                Some(number) => {
+                    self.existing.backlog.clear(number);
+                    self.existing.unextracted -= 1;
+                    let carried = self.existing.extraction_carried.get(&number).copied().unwrap_or_default();
+                    let mut extraction = Arc::unwrap_or_clone(extraction);
+                    extraction.cost_micro_usd = extraction.cost_micro_usd.map(|cost| MicroUsd(cost.0 - carried.0));
+                    extraction.maybe_charged_micro_usd = MicroUsd(extraction.maybe_charged_micro_usd.0 - carried.1);
+                    spilled.push(Arc::new(extraction));
+                }
+                None => self.session.journal.extractions_acknowledged(std::iter::once(extraction.as_ref())),
+            }
+        }
+        if !spilled.is_empty() {
+            let line = format!("{} paid extractions of an interrupted start are taken from the journal", spilled.len());
+            self.session.host.log(Level::Info, line);
+        }
+        spilled
+    }
+
     /// Phases 1 and 3; returns what the name variations cost.
-    async fn extraction(&self, answered: mpsc::Receiver<Arc<QuestionRun>>) -> Result<i64> {
+    async fn extraction(&self, answered: mpsc::Receiver<Arc<QuestionRun>>, spilled: Vec<Arc<Extraction>>) -> Result<i64> {
         if self.spec.phase == Phase::Execute {
             return Ok(0);
         }
@@ -293,6 +327,9 @@ impl Run {
         let nothing_to_do = all_asked && self.existing.unextracted == 0;
         let saver = save::extractions(session.clone(), self.store.clone(), carried, extracted);
         let stage = async {
+            for extraction in spilled {
+                let _ = results.send(extraction).await; // a failed saver reports itself
+            }
             if nothing_to_do {
                 return Ok(0); // a start of a finished batch makes no call
             }
@@ -300,7 +337,9 @@ impl Run {
                 names::variations(session, self.store.as_ref(), &self.spec.org, self.calls.as_deref()).await;
             session.totals.overhead(cost, maybe);
             if cost != 0 {
-                self.save_batch(cost, None).await?; // booked now: a start that dies later was charged all the same
+                // Booked now: a start that dies later was charged all the same.
+                session.journal.overhead(self.spec.overhead_micro_usd + cost).await?;
+                self.save_batch(cost, None).await?;
             }
             let extractor = Arc::new(Extractor::new(&self.spec.org, &names));
             extract::run(session.clone(), self.spec.extraction, self.calls.clone(), extractor, answered, results).await;
@@ -347,7 +386,9 @@ impl Run {
             created_at_ms: spec.created_at_ms.unwrap_or_else(|| self.session.context.clock.now_ms()),
             finished_at_ms,
         };
-        save::hand_over(&self.session, "save_batch", || self.store.save_batch(batch.clone())).await
+        save::hand_over(&self.session, "save_batch", || self.store.save_batch(batch.clone())).await?;
+        self.session.journal.overhead_acknowledged();
+        Ok(())
     }
 
     fn summary(&self, complete: bool) -> Summary {
@@ -395,12 +436,19 @@ fn resolve_all(spec: &RunSpec) -> Result<Vec<Arc<dyn Provider>>> {
     spec.models.iter().map(|model| resolve::provider(&model.model, &spec.custom_providers, &spec.settings)).collect()
 }
 
+/// The spec with what an earlier start paid for names, when the store was not told.
+fn booked(spec: Arc<RunSpec>, recovered: &Recovered) -> Arc<RunSpec> {
+    let known = recovered.overhead_micro_usd.filter(|known| *known > spec.overhead_micro_usd);
+    known.map_or(spec.clone(), |overhead_micro_usd| Arc::new(RunSpec { overhead_micro_usd, ..spec.as_ref().clone() }))
+}
+
 async fn open_journal(spec: &RunSpec) -> Result<(Journal, Recovered)> {
-    if spec.settings.journal.is_empty() || spec.phase == Phase::Extract {
+    if spec.settings.journal.is_empty() {
         return Ok((Journal::none(), Recovered::default()));
     }
     let (folder, batch_id) = (spec.settings.journal.clone(), spec.batch_id.clone());
-    let opened = tokio::task::spawn_blocking(move || Journal::open(Path::new(&folder), &batch_id)).await;
+    let run_ids: Vec<String> = spec.models.iter().map(|model| model.run_id.clone()).collect();
+    let opened = tokio::task::spawn_blocking(move || Journal::open(Path::new(&folder), &batch_id, &run_ids)).await;
     opened.map_err(|error| Error::internal(format!("the journal's opening ended: {error}")))?
 }
 

@@ -1,5 +1,5 @@
-//! The two savers: group commit into the store, one hand-over at a time, each tried again with growing waits. What the store
-//! has acknowledged is forgotten by the journal; what it has not is still there.
+//! From finished questions to the store: the journal first, then group commit, one hand-over at a time, each tried again with
+//! growing waits. What the store has acknowledged is forgotten by the journal; what it has not is still there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,85 +20,103 @@ const TRIES: u32 = 6;
 /// Wait after the first failure; doubled after each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
-/// Saves question runs until the queue ends; answered ones go on to extraction. When the store fails for good, nothing new is
-/// started and what still comes is noted in the journal alone: it is paid for, and the next start hands it over.
+/// A finished question as a row, journaled where nothing else could bring it back.
+pub(super) struct Noted {
+    run: Arc<QuestionRun>,
+    carried: Money,
+    /// The submission it came from: it can be downloaded again.
+    ticket: Option<Arc<Ticket>>,
+}
+
+/// Journals direct replies as soon as they come and hands everything on to the saver. Does not wait for the store, so little is
+/// ever in memory alone.
 ///
 /// # Errors
-/// The store's or the journal's failure, after the queue has ended.
-pub(super) async fn question_runs(
+/// The journal's first failure, after the queue has ended: nothing new is started from then on, what comes is still handed on.
+pub(super) async fn journaled(
     session: Arc<Session>,
     spec: Arc<RunSpec>,
-    store: Arc<dyn Store>,
     mut queue: mpsc::Receiver<Done>,
-    next: Option<mpsc::Sender<Arc<QuestionRun>>>,
+    next: mpsc::Sender<Noted>,
 ) -> Result<()> {
     let mut failure = None;
     let mut group = Vec::new();
     while queue.recv_many(&mut group, session.settings.group_commit).await > 0 {
-        let group = Group::of(&session, &spec, group.drain(..))?;
-        let mut saved = session.journal.replies(&group.direct).await;
-        if failure.is_none() && !group.runs.is_empty() {
-            let stored = hand_over(&session, "save_question_runs", || store.save_question_runs(group.runs.clone())).await;
-            if stored.is_ok() {
-                note_saved(&session, &group, next.as_ref()).await?;
-            }
-            saved = stored.and(saved);
+        let mut noted = Vec::with_capacity(group.len());
+        for done in group.drain(..) {
+            let outcome = match done.outcome {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    note_open(&session, error);
+                    continue;
+                }
+            };
+            let Some(cell) = done.job.cell else { continue };
+            let run = question_run(&spec, &cell, outcome, done.job.carried)?;
+            noted.push(Noted { run, carried: done.job.carried, ticket: done.ticket });
         }
-        if let Err(error) = saved {
+        let direct: Vec<_> = noted.iter().filter(|noted| noted.is_direct()).map(|noted| noted.run.clone()).collect();
+        if let Err(error) = session.journal.replies(&direct).await {
             session.stop.cancel();
             failure.get_or_insert(error);
+        }
+        for noted in noted {
+            let _ = next.send(noted).await; // the saver never ends before this queue does
         }
     }
     failure.map_or(Ok(()), Err)
 }
 
-/// Finished questions that go into one hand-over.
-struct Group {
-    runs: Vec<Arc<QuestionRun>>,
-    carried: Vec<Money>,
-    /// Those of them that nothing but the journal could bring back.
-    direct: Vec<Arc<QuestionRun>>,
-    tickets: Vec<Arc<Ticket>>,
-}
-
-impl Group {
-    fn of(session: &Session, spec: &RunSpec, finished: impl Iterator<Item = Done>) -> Result<Self> {
-        let mut group = Self { runs: Vec::new(), carried: Vec::new(), direct: Vec::new(), tickets: Vec::new() };
-        for done in finished {
-            let outcome = match done.outcome {
-                Ok(outcome) => outcome,
-                Err(error) => {
-                    note_open(session, error);
-                    continue;
-                }
-            };
-            let Some(cell) = done.job.cell else { continue };
-            let run = question_run(spec, &cell, outcome, done.job.carried)?;
-            match done.ticket {
-                Some(ticket) => group.tickets.push(ticket),
-                None if run.outcome.attempts > 0 => group.direct.push(run.clone()),
-                None => {}
-            }
-            group.carried.push(done.job.carried);
-            group.runs.push(run);
-        }
-        Ok(group)
+impl Noted {
+    /// True when nothing but the journal could bring it back.
+    fn is_direct(&self) -> bool {
+        self.ticket.is_none() && self.run.outcome.attempts > 0
     }
 }
 
-async fn note_saved(session: &Session, group: &Group, next: Option<&mpsc::Sender<Arc<QuestionRun>>>) -> Result<()> {
-    session.journal.acknowledged(group.direct.iter().map(Arc::as_ref));
-    for ticket in &group.tickets {
+/// Saves question runs until the queue ends; answered ones go on to extraction. When the store fails for good, nothing new is
+/// started and what still comes stays in the journal: it is paid for, and the next start hands it over.
+///
+/// # Errors
+/// The store's failure, after the queue has ended.
+pub(super) async fn question_runs(
+    session: Arc<Session>,
+    store: Arc<dyn Store>,
+    mut queue: mpsc::Receiver<Noted>,
+    next: Option<mpsc::Sender<Arc<QuestionRun>>>,
+) -> Result<()> {
+    let mut failure = None;
+    let mut group = Vec::new();
+    while queue.recv_many(&mut group, session.settings.group_commit).await > 0 {
+        let group = std::mem::take(&mut group);
+        if failure.is_some() {
+            continue;
+        }
+        let runs = || group.iter().map(|noted| noted.run.clone()).collect();
+        match hand_over(&session, "save_question_runs", || store.save_question_runs(runs())).await {
+            Ok(()) => note_saved(&session, &group, next.as_ref()).await?,
+            Err(error) => {
+                session.stop.cancel();
+                failure = Some(error);
+            }
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+async fn note_saved(session: &Session, group: &[Noted], next: Option<&mpsc::Sender<Arc<QuestionRun>>>) -> Result<()> {
+    session.journal.acknowledged(group.iter().filter(|noted| noted.is_direct()).map(|noted| noted.run.as_ref()));
+    for ticket in group.iter().filter_map(|noted| noted.ticket.as_ref()) {
         if ticket.stored() {
             session.journal.closed(&ticket.submission).await?;
         }
     }
-    for (run, carried) in group.runs.iter().zip(&group.carried) {
-        note_stored(session, run, *carried);
-        if run.outcome.status == RunStatus::Answered
+    for noted in group {
+        note_stored(session, &noted.run, noted.carried);
+        if noted.run.outcome.status == RunStatus::Answered
             && let Some(next) = next
         {
-            let _ = next.send(run.clone()).await; // a failed extraction stage reports itself
+            let _ = next.send(noted.run.clone()).await; // a failed extraction stage reports itself
         }
     }
     Ok(())
@@ -117,15 +135,19 @@ pub(super) async fn extractions(
     while queue.recv_many(&mut group, session.settings.group_commit).await > 0 {
         let extractions: Vec<(Arc<Extraction>, Money)> =
             group.drain(..).map(|extraction| with_carried(extraction, carried.as_ref())).collect();
-        let rows = || extractions.iter().map(|(extraction, _)| extraction.clone()).collect();
-        if failure.is_some() {
-            continue; // the next start extracts them again
-        }
-        if let Err(error) = hand_over(&session, "save_extractions", || store.save_extractions(rows())).await {
+        let rows = || extractions.iter().map(|(extraction, _)| extraction.clone()).collect::<Vec<_>>();
+        if failure.is_none()
+            && let Err(error) = hand_over(&session, "save_extractions", || store.save_extractions(rows())).await
+        {
             session.stop.cancel();
             failure = Some(error);
+        }
+        if failure.is_some() {
+            // They are paid for: the next start hands them over. The store's failure is the one that is told.
+            let _ = session.journal.extractions(&rows()).await;
             continue;
         }
+        session.journal.extractions_acknowledged(extractions.iter().map(|(extraction, _)| extraction.as_ref()));
         for (extraction, carried) in extractions {
             session.totals.extracted(&extraction, carried);
             if let Some(error) = &extraction.error {

@@ -16,8 +16,8 @@ pub(super) type Money = (i64, i64);
 /// What failed extractions of an answer were charged by earlier starts.
 pub(super) type CarriedBy = dyn Fn(&CellKey) -> Money + Send + Sync;
 
-/// Finished cells waiting for the store: with answers of 20 KB this is some 20 MB.
-pub(super) const QUEUE: usize = 1024;
+/// Places in each queue between two stages: with answers of 20 KB some 10 MB.
+pub(super) const QUEUE: usize = 512;
 
 /// A pair at work.
 #[derive(Debug)]

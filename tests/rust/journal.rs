@@ -53,7 +53,7 @@ fn run(number: u32) -> Arc<QuestionRun> {
 async fn what_is_open_is_found_again_and_what_is_done_is_not() {
     let folder = Folder::new();
     {
-        let (journal, recovered) = Journal::open(&folder.0, "b").unwrap();
+        let (journal, recovered) = Journal::open(&folder.0, "b", &[]).unwrap();
         assert!(recovered.submissions.is_empty() && recovered.replies.is_empty());
         for id in ["closed", "submitted", "intent"] {
             journal.intent(submission(id)).await.unwrap();
@@ -77,7 +77,7 @@ async fn what_is_open_is_found_again_and_what_is_done_is_not() {
 #[tokio::test]
 async fn nothing_open_leaves_no_file() {
     let folder = Folder::new();
-    let (journal, _) = Journal::open(&folder.0, "b").unwrap();
+    let (journal, _) = Journal::open(&folder.0, "b", &[]).unwrap();
     journal.intent(submission("one")).await.unwrap();
     journal.closed("one").await.unwrap();
     let replies = [run(1)];
@@ -90,13 +90,13 @@ async fn nothing_open_leaves_no_file() {
 #[tokio::test]
 async fn a_live_process_keeps_its_file_and_another_batch_its_own() {
     let folder = Folder::new();
-    let (first, _) = Journal::open(&folder.0, "b").unwrap();
+    let (first, _) = Journal::open(&folder.0, "b", &[]).unwrap();
     first.intent(submission("mine")).await.unwrap();
-    let (_second, recovered) = Journal::open(&folder.0, "b").unwrap();
+    let (_second, recovered) = Journal::open(&folder.0, "b", &[]).unwrap();
     assert!(recovered.submissions.is_empty(), "the first is alive");
     first.finish().await;
     drop(first);
-    let (_third, recovered) = Journal::open(&folder.0, "another").unwrap();
+    let (_third, recovered) = Journal::open(&folder.0, "another", &[]).unwrap();
     assert!(recovered.submissions.is_empty(), "entries of batch b");
 }
 
@@ -104,7 +104,7 @@ async fn a_live_process_keeps_its_file_and_another_batch_its_own() {
 async fn a_damaged_middle_is_refused_in_a_sentence() {
     let folder = Folder::new();
     {
-        let (journal, _) = Journal::open(&folder.0, "b").unwrap();
+        let (journal, _) = Journal::open(&folder.0, "b", &[]).unwrap();
         journal.intent(submission("one")).await.unwrap();
         journal.intent(submission("two")).await.unwrap();
         journal.finish().await;
@@ -115,14 +115,14 @@ async fn a_damaged_middle_is_refused_in_a_sentence() {
     let first_line = bytes.iter().position(|byte| *byte == b'\n').unwrap();
     bytes[first_line + 20] ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    let error = Journal::open(&folder.0, "b").unwrap_err();
+    let error = Journal::open(&folder.0, "b", &[]).unwrap_err();
     assert!(error.message.contains("is damaged at line 2"), "{error}");
 }
 
 async fn reopen(folder: &Folder) -> (Journal, overheard::journal::Recovered) {
     let path = std::fs::read_dir(&folder.0).unwrap().next().unwrap().unwrap().path();
     wait_for_lock(&path).await;
-    Journal::open(&folder.0, "b").unwrap()
+    Journal::open(&folder.0, "b", &[]).unwrap()
 }
 
 /// The writer's thread gives the lock back when it ends, shortly after the journal is dropped.
