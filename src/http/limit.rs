@@ -155,6 +155,12 @@ impl Throttle {
         self.lock().recent.back().is_some_and(|last| now.duration_since(*last) < GUARD_WINDOW)
     }
 
+    /// True while nothing may be sent.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused_until().is_some()
+    }
+
     fn paused_until(&self) -> Option<Instant> {
         self.lock().paused_until.filter(|until| *until > Instant::now())
     }

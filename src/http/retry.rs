@@ -56,6 +56,20 @@ pub fn maybe_charged(error: &Error) -> bool {
     }
 }
 
+/// True when a trigger that failed so may have bought something: then it is not sent again.
+#[must_use]
+pub fn may_have_bought(error: &Error) -> bool {
+    matches!(
+        error.kind,
+        ErrorKind::OutcomeUnknown
+            | ErrorKind::Overloaded
+            | ErrorKind::Undecodable
+            | ErrorKind::Protocol
+            | ErrorKind::TooLarge
+            | ErrorKind::Semantic
+    )
+}
+
 /// Decides what follows on a failed attempt.
 ///
 /// `attempt` counts the attempts made, the failed one included (1 after the first). `resends_used` counts the retries so far

@@ -1,13 +1,18 @@
 //! The journal's files: lines with a checksum, a lock, and what happens to a dead process's file. Knows no async.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::{Record, VERSION};
 use crate::error::{Error, ErrorKind, Result};
 
 const EXTENSION: &str = "journal";
+/// A session that ends lets go of its file within this time.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Between two tries for a file that is held.
+const RETRY: Duration = Duration::from_millis(20);
 
 /// An open, locked journal file.
 #[derive(Debug)]
@@ -18,6 +23,8 @@ pub(super) struct JournalFile {
 
 /// The file of a process that died, locked by us.
 pub(super) struct Orphan {
+    /// The models it was opened for.
+    pub(super) models: Vec<String>,
     pub(super) records: Vec<Record>,
     path: PathBuf,
     _lock: File,
@@ -43,8 +50,8 @@ pub(super) fn create_folder(folder: &Path) -> Result<()> {
 }
 
 /// Makes a new locked file with these records, durable.
-pub(super) fn create(folder: &Path, records: impl Iterator<Item = Record>) -> Result<JournalFile> {
-    let path = folder.join(format!("{}.{EXTENSION}", uuid::Uuid::new_v4().simple()));
+pub(super) fn create(folder: &Path, batch_id: &str, records: impl Iterator<Item = Record>) -> Result<JournalFile> {
+    let path = folder.join(format!("{}.{}.{EXTENSION}", safe(batch_id), uuid::Uuid::new_v4().simple()));
     let mut options = OpenOptions::new();
     options.create_new(true).append(true).read(true);
     #[cfg(unix)]
@@ -65,31 +72,74 @@ pub(super) fn sync_folder(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| failed("synced", folder, &error))
 }
 
-/// Reads and locks the unlocked files of this batch.
-pub(super) fn take_orphans(folder: &Path, batch_id: &str) -> Result<Vec<Orphan>> {
+/// Reads and locks the files that ended sessions of these models of the batch left behind.
+///
+/// # Errors
+/// When one of them is still held: its session is alive, in this process or another, and must not be worked against.
+pub(super) fn take_orphans(folder: &Path, batch_id: &str, models: &[String]) -> Result<Vec<Orphan>> {
+    let prefix = format!("{}.", safe(batch_id));
     let mut orphans = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|error| failed("read", folder, &error))? {
         let path = entry.map_err(|error| failed("read", folder, &error))?.path();
-        if path.extension().is_none_or(|extension| extension != EXTENSION) {
-            continue;
-        }
-        let Ok(mut file) = OpenOptions::new().read(true).write(true).open(&path) else { continue }; // removed meanwhile
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => continue,
-            Err(TryLockError::Error(error)) => return Err(failed("locked", &path, &error)),
-        }
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(|error| failed("read", &path, &error))?;
-        let records = decode(&bytes, &path)?;
-        match records.first() {
-            Some(Record::Header { batch_id: owner, .. }) if owner == batch_id => {
-                orphans.push(Orphan { records, path, _lock: file });
-            }
-            _ => {} // another batch's, or died before its first line
+        let ours = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&prefix));
+        if ours
+            && path.extension().is_some_and(|extension| extension == EXTENSION)
+            && let Some(orphan) = take(path, models)?
+        {
+            orphans.push(orphan);
         }
     }
     Ok(orphans)
+}
+
+/// `None`: it is about other models, or gone.
+fn take(path: PathBuf, models: &[String]) -> Result<Option<Orphan>> {
+    let begun = Instant::now();
+    let Ok(mut file) = OpenOptions::new().read(true).write(true).open(&path) else { return Ok(None) }; // removed meanwhile
+    loop {
+        let locked = match file.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => false,
+            Err(TryLockError::Error(error)) => return Err(failed("locked", &path, &error)),
+        };
+        let mut bytes = Vec::new();
+        let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes));
+        read.map_err(|error| failed("read", &path, &error))?;
+        let header = bytes.split_inclusive(|byte| *byte == b'\n').next().and_then(decode_line);
+        let Some(Record::Header { models: theirs, version, .. }) = header else {
+            return Ok(None); // it died before its first line was whole: nothing was bought under it
+        };
+        if version > VERSION {
+            let message = format!(
+                "the journal {} was written by a newer overheard (format {version}, this one reads {VERSION})",
+                path.display()
+            );
+            return Err(Error::new(ErrorKind::Journal, message));
+        }
+        if !theirs.iter().any(|model| models.contains(model)) {
+            return Ok(None);
+        }
+        if locked {
+            let records = decode(&bytes, &path)?;
+            return Ok(Some(Orphan { models: theirs, records, path, _lock: file }));
+        }
+        if begun.elapsed() > PATIENCE {
+            let message =
+                format!("locked: another process works on {} of this batch (it holds {})", theirs.join(", "), path.display());
+            return Err(Error::new(ErrorKind::Journal, message));
+        }
+        std::thread::park_timeout(RETRY);
+    }
+}
+
+/// A batch id as part of a file name: ids are ours, but a user's store may make its own.
+fn safe(batch_id: &str) -> String {
+    let harmless = |character: char| character.is_ascii_alphanumeric() || character == '-' || character == '_';
+    if batch_id.len() <= 64 && batch_id.chars().all(harmless) {
+        return batch_id.to_owned();
+    }
+    use sha2::Digest;
+    sha2::Sha256::digest(batch_id.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(super) fn encode(record: &Record, lines: &mut Vec<u8>) -> Result<()> {
@@ -130,15 +180,6 @@ fn decode(bytes: &[u8], path: &Path) -> Result<Vec<Record>> {
         }
         rest = after;
     }
-    if let Some(Record::Header { version, .. }) = records.first()
-        && *version > VERSION
-    {
-        let message = format!(
-            "the journal {} was written by a newer overheard (format {version}, this one reads {VERSION})",
-            path.display()
-        );
-        return Err(Error::new(ErrorKind::Journal, message));
-    }
     Ok(records)
 }
 
@@ -157,7 +198,7 @@ mod tests {
 
     fn lines(count: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
-        encode(&Record::Header { version: VERSION, batch_id: "b".into() }, &mut bytes).unwrap();
+        encode(&Record::Header { version: VERSION, batch_id: "b".into(), models: Vec::new() }, &mut bytes).unwrap();
         for number in 1..count {
             encode(&Record::Closed { id: number.to_string() }, &mut bytes).unwrap();
         }

@@ -1,4 +1,4 @@
-//! Which model runs have a journal open in this process. A session that was cancelled ends a moment after its caller is told;
+//! Which models of which batch have a journal open in this process. A session that was cancelled ends a moment after its caller is told;
 //! a start that follows at once must wait for its file, or it would not find what the session had paid for.
 
 use std::collections::HashMap;
@@ -7,23 +7,23 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// An ended session that has not let go by then is stuck; its file stays locked and is left alone.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Folder and model run.
-type Key = (PathBuf, String);
+/// Folder, batch and model.
+type Key = (PathBuf, String, String);
 
 static OPEN: Mutex<Option<HashMap<Key, usize>>> = Mutex::new(None);
 static CHANGED: Condvar = Condvar::new();
 
-/// The right to have the journal of these model runs open. Given back when dropped.
+/// The right to have the journal of these models open. Given back when dropped.
 #[derive(Debug)]
 pub(super) struct Claim {
     keys: Vec<Key>,
 }
 
-/// Waits until no journal of these model runs is open in this process, and claims them.
-pub(super) fn claim(folder: &Path, run_ids: &[String]) -> Claim {
-    let keys: Vec<Key> = run_ids.iter().map(|run_id| (folder.to_owned(), run_id.clone())).collect();
+/// Waits until no journal of these models is open in this process, and claims them.
+pub(super) fn claim(folder: &Path, batch_id: &str, models: &[String]) -> Claim {
+    let keys: Vec<Key> = models.iter().map(|model| (folder.to_owned(), batch_id.to_owned(), model.clone())).collect();
     let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     let busy =
         |open: &mut Option<HashMap<Key, usize>>| open.as_ref().is_some_and(|open| keys.iter().any(|key| open.contains_key(key)));

@@ -4,8 +4,9 @@
 //! when all its rows are in the store. A direct reply is noted before it is handed to the store. What a crash leaves open,
 //! the next start of the same batch finds through [`Journal::open`].
 //!
-//! One file per running batch, locked by its process, so that several processes share the folder; a file whose owner died
-//! is unlocked, and its entries are moved into the file of whoever continues the batch. A line is
+//! One file per session, named by its batch and locked by its process, so that several processes share the folder, each working
+//! on models of its own; a file whose owner died is unlocked, and its entries are moved into the file of whoever continues those
+//! models. A line is
 //! `CRC-32 (8 hex digits), space, JSON`: a torn last line is dropped, a damaged earlier one is refused.
 //! What the store refuses for good (answers, extractions, the batch's own charges) waits here too.
 //! If an fsync fails, the journal refuses everything after it: a failed fsync must not be tried again.
@@ -14,7 +15,7 @@ mod file;
 mod live;
 mod writer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -45,7 +46,7 @@ pub struct Submission {
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Record {
     /// First line.
-    Header { version: u32, batch_id: String },
+    Header { version: u32, batch_id: String, models: Vec<String> },
     /// Before the trigger.
     Intent { submission: Submission },
     /// After the trigger.
@@ -54,6 +55,8 @@ enum Record {
     Closed { id: String },
     /// A direct reply.
     Reply { run: Arc<QuestionRun> },
+    /// The store has these replies. Written with the next group, not waited for: without it they are handed over again.
+    Acknowledged { keys: Vec<String> },
     /// An extraction that the store did not take.
     Extraction { extraction: Arc<Extraction> },
     /// The batch's own charges (name variations) over all starts, in micro-dollars.
@@ -90,12 +93,26 @@ impl Open {
             Record::Reply { run } => {
                 self.replies.insert(run.key.to_string(), run);
             }
+            Record::Acknowledged { keys } => keys.iter().for_each(|key| drop(self.replies.remove(key))),
             Record::Extraction { extraction } => {
                 self.extractions.insert(extraction.key.to_string(), extraction);
             }
             // A total, so that reading it twice books it once.
             Record::Overhead { micro_usd } => self.overhead = Some(self.overhead.map_or(micro_usd, |known| known.max(micro_usd))),
         }
+    }
+
+    /// Takes out what belongs to other models than these.
+    fn split_off(&mut self, models: &[String]) -> Self {
+        let mut others = Self::default();
+        let keep = |model: &String| models.contains(model);
+        let submissions = std::mem::take(&mut self.submissions);
+        (self.submissions, others.submissions) = submissions.into_iter().partition(|(_, submission)| keep(&submission.model));
+        let replies = std::mem::take(&mut self.replies);
+        (self.replies, others.replies) = replies.into_iter().partition(|(_, run)| keep(&run.key.model));
+        let extractions = std::mem::take(&mut self.extractions);
+        (self.extractions, others.extractions) = extractions.into_iter().partition(|(_, extraction)| keep(&extraction.key.model));
+        others
     }
 
     fn is_empty(&self) -> bool {
@@ -124,6 +141,15 @@ pub struct Recovered {
     pub overhead_micro_usd: Option<i64>,
 }
 
+impl Recovered {
+    /// Keys of all cells whose answers are paid for and not known to be stored.
+    #[must_use]
+    pub fn keys(&self) -> HashSet<String> {
+        let submitted = self.submissions.iter().flat_map(|submission| &submission.cells);
+        submitted.chain(self.replies.iter().map(|run| &run.key)).map(ToString::to_string).collect()
+    }
+}
+
 /// The journal of one running batch. All methods do nothing when it was opened with [`Journal::none`].
 #[derive(Debug, Default)]
 pub struct Journal {
@@ -139,19 +165,28 @@ impl Journal {
     }
 
     /// Opens the journal of a batch below `folder` and takes over what dead processes left of it. Blocks on the disk, and until
-    /// an ended session of this process that worked on the same model runs has let go of its file.
+    /// an ended session of this process that worked on the same models has let go of its file.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Journal`] naming the file, when the folder cannot be written or a file is damaged.
-    pub fn open(folder: &Path, batch_id: &str, run_ids: &[String]) -> Result<(Self, Recovered)> {
+    pub fn open(folder: &Path, batch_id: &str, models: &[String]) -> Result<(Self, Recovered)> {
         file::create_folder(folder)?;
-        let live = live::claim(folder, run_ids);
-        let orphans = file::take_orphans(folder, batch_id)?;
+        let live = live::claim(folder, batch_id, models);
+        let orphans = file::take_orphans(folder, batch_id, models)?;
+        let header =
+            |models: &[String]| Record::Header { version: VERSION, batch_id: batch_id.to_owned(), models: models.to_vec() };
         let mut open = Open::default();
         for orphan in &orphans {
             for record in orphan.records.iter().cloned() {
                 open.apply(record);
             }
+        }
+        // What belongs to models that are not worked on now goes back into a file of its own, for whoever does.
+        let others = open.split_off(models);
+        if !others.is_empty() {
+            let theirs: Vec<String> =
+                orphans.iter().flat_map(|orphan| orphan.models.clone()).filter(|model| !models.contains(model)).collect();
+            drop(file::create(folder, batch_id, std::iter::once(header(&theirs)).chain(others.records()))?);
         }
         let recovered = Recovered {
             submissions: open.submissions.values().cloned().collect(),
@@ -159,14 +194,13 @@ impl Journal {
             extractions: open.extractions.values().cloned().collect(),
             overhead_micro_usd: open.overhead,
         };
-        let records = std::iter::once(Record::Header { version: VERSION, batch_id: batch_id.to_owned() }).chain(open.records());
-        let file = file::create(folder, records)?;
-        // Only now is everything durable in our own file.
+        let file = file::create(folder, batch_id, std::iter::once(header(models)).chain(open.records()))?;
+        // Only now is everything durable in files of ours.
         for orphan in orphans {
             orphan.remove()?;
         }
         let open = Arc::new(Mutex::new(open));
-        Ok((Self { writer: Some(Writer::start(file, open.clone(), batch_id.to_owned(), live)), open }, recovered))
+        Ok((Self { writer: Some(Writer::start(file, open.clone(), header(models), live)), open }, recovered))
     }
 
     /// Notes a submission before its trigger. Durable when it returns.
@@ -234,10 +268,11 @@ impl Journal {
 
     /// The store has these replies: they may be forgotten.
     pub fn acknowledged<'a>(&self, runs: impl Iterator<Item = &'a QuestionRun>) {
-        if self.writer.is_some() {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            for run in runs {
-                open.replies.remove(&run.key.to_string());
+        if let Some(writer) = &self.writer {
+            let keys: Vec<String> = runs.map(|run| run.key.to_string()).collect();
+            if !keys.is_empty() {
+                self.open.lock().unwrap_or_else(PoisonError::into_inner).apply(Record::Acknowledged { keys: keys.clone() });
+                writer.append_later(Record::Acknowledged { keys });
             }
         }
     }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::file::{self, JournalFile};
 use super::live::Claim;
-use super::{Open, Record, VERSION};
+use super::{Open, Record};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Appends that may wait for the thread; a full queue holds the engine back.
@@ -17,7 +17,8 @@ const QUEUE: usize = 256;
 const COMPACT_ABOVE: u64 = 32 << 20;
 
 enum Command {
-    Append(Vec<Record>, oneshot::Sender<Result<()>>),
+    /// Without a sender nobody waits for it, and it is not synced for its own sake.
+    Append(Vec<Record>, Option<oneshot::Sender<Result<()>>>),
     Finish(oneshot::Sender<()>),
 }
 
@@ -28,10 +29,10 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(file: JournalFile, open: Arc<Mutex<Open>>, batch_id: String, live: Claim) -> Self {
+    pub(super) fn start(file: JournalFile, open: Arc<Mutex<Open>>, header: Record, live: Claim) -> Self {
         let (commands, queue) = sync_channel(QUEUE);
         let work =
-            move || Thread { file, open, batch_id, size: 0, compact_at: COMPACT_ABOVE, failure: None, _live: live }.run(&queue);
+            move || Thread { file, open, header, size: 0, compact_at: COMPACT_ABOVE, failure: None, _live: live }.run(&queue);
         // Without the thread every append fails with "closed", which stops the run before anything is bought.
         let _ = std::thread::Builder::new().name("overheard-journal".into()).spawn(work);
         Self { commands }
@@ -40,7 +41,7 @@ impl Writer {
     pub(super) async fn append(&self, records: Vec<Record>) -> Result<()> {
         let closed = || Error::new(ErrorKind::Journal, "the journal's thread has ended");
         let (sender, receiver) = oneshot::channel();
-        let mut command = Command::Append(records, sender);
+        let mut command = Command::Append(records, Some(sender));
         while let Err(full) = self.commands.try_send(command) {
             match full {
                 std::sync::mpsc::TrySendError::Full(back) => command = back,
@@ -49,6 +50,11 @@ impl Writer {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
         receiver.await.map_err(|_| closed())?
+    }
+
+    /// Written with the next group; dropped when the queue is full.
+    pub(super) fn append_later(&self, record: Record) {
+        let _ = self.commands.try_send(Command::Append(vec![record], None));
     }
 
     pub(super) async fn finish(&self) {
@@ -62,7 +68,7 @@ impl Writer {
 struct Thread {
     file: JournalFile,
     open: Arc<Mutex<Open>>,
-    batch_id: String,
+    header: Record,
     size: u64,
     compact_at: u64,
     /// The first failure: nothing is written after it.
@@ -82,15 +88,16 @@ impl Thread {
                     Command::Append(records, sender) => {
                         let encoded = records.iter().try_for_each(|record| file::encode(record, &mut lines));
                         self.note(records);
-                        match encoded {
-                            Ok(()) => waiting.push(sender),
-                            Err(error) => drop(sender.send(Err(error))),
+                        match (encoded, sender) {
+                            (_, None) => {}
+                            (Ok(()), Some(sender)) => waiting.push(sender),
+                            (Err(error), Some(sender)) => drop(sender.send(Err(error))),
                         }
                     }
                     Command::Finish(sender) => finish = Some(sender),
                 }
             }
-            let result = self.write(&lines);
+            let result = self.write(&lines, !waiting.is_empty());
             for sender in waiting {
                 let _ = sender.send(result.clone());
             }
@@ -109,14 +116,15 @@ impl Thread {
         }
     }
 
-    fn write(&mut self, lines: &[u8]) -> Result<()> {
+    fn write(&mut self, lines: &[u8], sync: bool) -> Result<()> {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
         if lines.is_empty() {
             return Ok(());
         }
-        let written = self.file.file.write_all(lines).and_then(|()| self.file.file.sync_data());
+        let file = &mut self.file.file;
+        let written = file.write_all(lines).and_then(|()| if sync { file.sync_data() } else { Ok(()) });
         if let Err(error) = written {
             let failure = file::failed("written", &self.file.path, &error);
             self.failure = Some(failure.clone());
@@ -133,9 +141,9 @@ impl Thread {
     fn compact(&mut self) {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(folder) = self.file.path.parent() else { return };
-        let header = Record::Header { version: VERSION, batch_id: self.batch_id.clone() };
+        let Record::Header { batch_id, .. } = &self.header else { return };
         self.compact_at = self.size * 2;
-        if let Ok(new) = file::create(folder, std::iter::once(header).chain(open.records())) {
+        if let Ok(new) = file::create(folder, batch_id, std::iter::once(self.header.clone()).chain(open.records())) {
             let _ = std::fs::remove_file(&self.file.path);
             self.size = new.file.metadata().map_or(0, |metadata| metadata.len());
             self.compact_at = COMPACT_ABOVE.max(self.size * 2);

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use super::session::{Facts, Rules, Session};
+use super::budget::Reservation;
+use super::call::{Facts, Rules};
+use super::session::Session;
 use super::work::{Done, Job, Pair, Sink};
 use crate::domain::{MicroUsd, Outcome};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::http::HttpResponse;
 use crate::http::retry::CallKind;
 use crate::providers::{Ask, DirectProvider, Provider, Turn};
@@ -67,7 +69,8 @@ async fn ask(session: &Session, pair: &Pair, ask: &Ask) -> Result<Outcome> {
         }
         Err(error) => {
             reservation.settle(maybe_charged);
-            if error.kind.stops_provider() && maybe_charged == MicroUsd::ZERO {
+            let open = error.kind.stops_provider() || matches!(error.kind, ErrorKind::Cancelled | ErrorKind::Budget);
+            if open && maybe_charged == MicroUsd::ZERO {
                 return Err(with_context(error, provider, ask));
             }
             let mut outcome = Outcome::failed(with_context(error, provider, ask));
@@ -84,12 +87,13 @@ async fn ask(session: &Session, pair: &Pair, ask: &Ask) -> Result<Outcome> {
 async fn converse(session: &Session, pair: &Pair, direct: &dyn DirectProvider, ask: &Ask) -> (Result<Outcome>, Facts) {
     let mut facts = Facts::default();
     let mut replies: Vec<HttpResponse> = Vec::new();
+    let mut continuations: Vec<Reservation<'_>> = Vec::new(); // the first reservation covers one request
     let mut request = match direct.request(ask) {
         Ok(request) => request,
         Err(error) => return (Err(error), facts),
     };
     loop {
-        let rules = Rules { kind: CallKind::Paid, cap: Some(&pair.account.limits.calls) };
+        let rules = Rules { kind: CallKind::Paid, cap: Some(&pair.account.limits.calls), intent: None };
         let read = |reply: HttpResponse| {
             if !reply.is_success() {
                 return Err(direct.error(&reply));
@@ -106,6 +110,13 @@ async fn converse(session: &Session, pair: &Pair, direct: &dyn DirectProvider, a
                     (Turn::Continue(next), all) => {
                         request = next;
                         replies = all;
+                        match session.budget.reserve(pair.provider.worst_case(ask)).await {
+                            Ok(reservation) => continuations.push(reservation),
+                            Err(error) => {
+                                facts.lost += 1; // the paused part was paid and is given up
+                                return (Err(error), facts);
+                            }
+                        }
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! What the store already has of a batch, read once in pages: one bit a cell, money where it must be carried, totals.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::plan::{Bits, Matrix};
@@ -29,8 +29,15 @@ pub(super) struct Existing {
 }
 
 impl Existing {
-    /// Reads all pages, folding them into `totals`.
-    pub(super) async fn read(store: &dyn Store, spec: &RunSpec, matrix: &Matrix, totals: &Totals) -> Result<Self> {
+    /// Reads all pages, folding them into `totals`. A failed cell that stands in `journaled` is not done: what was paid for
+    /// it the second time is still to come.
+    pub(super) async fn read(
+        store: &dyn Store,
+        spec: &RunSpec,
+        matrix: &Matrix,
+        totals: &Totals,
+        journaled: &HashSet<String>,
+    ) -> Result<Self> {
         let mut existing = Self {
             done: Bits::new(matrix.len()),
             done_count: 0,
@@ -51,7 +58,9 @@ impl Existing {
                     Error::new(ErrorKind::Host, format!("the callback existing_keys returned nonsense: {}", error.message))
                 })?;
                 let number = matrix.number(&key);
-                let again = spec.phase != Phase::Extract && spec.retry_failed && number.is_some() && may_succeed(&line);
+                let mended = spec.retry_failed && may_succeed(&line);
+                let fetched = line.status == RunStatus::Failed && journaled.contains(&line.key);
+                let again = spec.phase != Phase::Extract && number.is_some() && (mended || fetched);
                 existing.cost += line.cost_micro_usd + line.maybe_charged_micro_usd;
                 if let Some(number) = number {
                     if again {
@@ -80,6 +89,7 @@ impl Existing {
 
 /// Failures that a resume asks again: not refusals, not bad input.
 fn may_succeed(existing: &ExistingKey) -> bool {
-    let hopeless = [ErrorKind::InvalidRequest, ErrorKind::Unsupported, ErrorKind::Config];
+    // A snapshot that is gone was paid for: its questions are bought again only in a new batch.
+    let hopeless = [ErrorKind::InvalidRequest, ErrorKind::Unsupported, ErrorKind::Config, ErrorKind::SnapshotGone];
     existing.status == RunStatus::Failed && existing.error_kind.is_none_or(|kind| !hopeless.contains(&kind))
 }

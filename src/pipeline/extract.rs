@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::session::{Account, Rules, Session};
+use super::call::Rules;
+use super::session::{Account, Session};
 use crate::config::ExtractionMode;
 use crate::domain::{Dropped, EXTRACTOR_VERSION, Extraction, ExtractionMethod, MicroUsd, QuestionRun, StructuredRequest, Usage};
 use crate::error::{Error, ErrorKind, Result};
@@ -57,6 +58,11 @@ impl Bill {
         self.add(&other.usage, (!other.unpriced).then_some(other.cost));
         self.maybe_charged = self.maybe_charged.plus(other.maybe_charged);
         self
+    }
+
+    /// True when nothing was or may have been charged.
+    fn is_nothing(&self) -> bool {
+        self.cost == MicroUsd::ZERO && self.maybe_charged == MicroUsd::ZERO && !self.unpriced
     }
 
     /// The charge; `None`: unpriced.
@@ -147,7 +153,7 @@ async fn by_model(session: &Session, calls: &ModelCalls, extractor: &Extractor, 
         dropped: Dropped::default(),
         cost_micro_usd: bill.cost(),
         maybe_charged_micro_usd: bill.maybe_charged(),
-        usage: bill.usage,
+        usage: bill.usage.clone(),
         error: None,
         extracted_at_ms: session.context.clock.now_ms(),
     };
@@ -163,14 +169,12 @@ async fn by_model(session: &Session, calls: &ModelCalls, extractor: &Extractor, 
         }
         Err(error) if error.kind == ErrorKind::Budget => {
             session.totals.budget_reached(error);
-            if bill.cost == MicroUsd::ZERO && bill.maybe_charged == MicroUsd::ZERO {
+            if bill.is_nothing() {
                 return None;
             }
             extraction.error = Some(Error::new(ErrorKind::Budget, "max_cost was reached between the calls of this extraction"));
         }
-        Err(error) if error.kind.stops_provider() && bill.cost == MicroUsd::ZERO && bill.maybe_charged == MicroUsd::ZERO => {
-            return None;
-        }
+        Err(error) if (error.kind.stops_provider() || error.kind == ErrorKind::Cancelled) && bill.is_nothing() => return None,
         Err(error) => {
             extraction.error = Some(error.with(|context| context.cell = Some(run.key.to_string())));
         }
@@ -198,7 +202,7 @@ pub(super) async fn structured<T>(
             Ok(outgoing) => outgoing,
             Err(error) => return (Err(error), bill),
         };
-        let rules = Rules { kind: CallKind::Paid, cap: Some(&calls.account.limits.calls) };
+        let rules = Rules { kind: CallKind::Paid, cap: Some(&calls.account.limits.calls), intent: None };
         let read = |reply: HttpResponse| if reply.is_success() { Ok(reply) } else { Err(calls.model.error(&reply)) };
         let lost = calls.model.expected(request.system.len() + request.user.len());
         let reply = match session.call(&calls.account, rules, &outgoing, read).await {

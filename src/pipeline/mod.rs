@@ -2,6 +2,7 @@
 
 mod ask;
 mod budget;
+mod call;
 mod custom;
 mod direct;
 mod existing;

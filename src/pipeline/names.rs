@@ -4,6 +4,7 @@
 use super::extract::{ModelCalls, structured};
 use super::session::Session;
 use crate::domain::Org;
+use crate::error::ErrorKind;
 use crate::extract::{deterministic_names, fingerprint, names_request, parse_names};
 use crate::host::Level;
 use crate::store::Store;
@@ -34,7 +35,9 @@ pub(super) async fn variations(
         }
         Err(error) => {
             session.host.log(Level::Warning, format!("Name variations: the deterministic forms are used, because {error}"));
-            session.totals.error(error);
+            if error.kind != ErrorKind::Cancelled {
+                session.totals.error(error);
+            }
             (deterministic_names(org), cost, maybe)
         }
     }

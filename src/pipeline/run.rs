@@ -31,6 +31,8 @@ use crate::store::Store;
 
 /// Stored answers per page on their way to extraction.
 const PAGE: usize = 200;
+/// What tasks get to book their given up calls.
+const ABORT_GRACE: Duration = Duration::from_secs(2);
 /// Between two looks at the counters for progress.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
@@ -56,7 +58,7 @@ pub(super) async fn run(
     let spec = booked(spec, &recovered);
     let totals = Totals::default();
     plan_totals(&totals, &spec, &matrix);
-    let existing = Existing::read(store.as_ref(), &spec, &matrix, &totals).await?;
+    let existing = Existing::read(store.as_ref(), &spec, &matrix, &totals, &recovered.keys()).await?;
     if existing.done_count > 0 {
         host.log(
             Level::Info,
@@ -169,8 +171,14 @@ impl Run {
             tokio::time::sleep(Duration::from_millis(self.session.settings.grace_ms)).await;
         };
         tokio::select! {
-            () = async { while pairs.join_next().await.is_some() {} } => {}
-            () = grace => pairs.shutdown().await,
+            () = async { while pairs.join_next().await.is_some() {} } => return,
+            () = grace => {}
+        }
+        // Calls in flight are given up and booked; only what does not even notice that is ended by force.
+        self.session.abort.cancel();
+        let ended = async { while pairs.join_next().await.is_some() {} };
+        if tokio::time::timeout(ABORT_GRACE, ended).await.is_err() {
+            pairs.shutdown().await;
         }
     }
 
@@ -209,7 +217,10 @@ impl Run {
         let mut taken = self.existing.done.clone();
         let mut replies = 0;
         for run in recovered.replies {
-            let Some(number) = self.matrix.number(&run.key).filter(|number| !self.existing.done.get(*number)) else { continue };
+            let Some(number) = self.matrix.number(&run.key).filter(|number| !self.existing.done.get(*number)) else {
+                self.session.journal.acknowledged(std::iter::once(run.as_ref())); // the store has it
+                continue;
+            };
             let Some(cell) = self.matrix.cell(number) else { continue };
             replies += 1;
             taken.set(number);
@@ -218,26 +229,38 @@ impl Run {
             let mut outcome = run.outcome.clone();
             outcome.cost_micro_usd = outcome.cost_micro_usd.map(|cost| MicroUsd(cost.0 - carried.0));
             outcome.maybe_charged_micro_usd = MicroUsd(outcome.maybe_charged_micro_usd.0 - carried.1);
+            let charged = outcome.cost_micro_usd.unwrap_or_default().plus(outcome.maybe_charged_micro_usd);
+            self.session.budget.correct(charged);
             let job = Job::of_cell(cell, self.spec.web_search, carried);
             let _ = sink.send(Done { job, outcome: Ok(outcome), ticket: None }).await;
         }
         if replies > 0 {
             host.log(Level::Info, format!("{replies} paid answers of an interrupted start are taken from the journal"));
         }
-        for submission in recovered.submissions {
-            let wanted = |key: &CellKey| self.matrix.number(key).filter(|number| !self.existing.done.get(*number));
+        // A cell belongs to the newest submission that asks it: the older one had its row fail.
+        let mut submissions = recovered.submissions;
+        submissions.sort_by_key(|submission| std::cmp::Reverse(submission.created_at_ms));
+        for submission in submissions {
             let Some(pair) = submission.cells.first().and_then(|key| self.pair_of(key)) else { continue };
-            if !submission.cells.iter().any(|key| wanted(key).is_some()) {
+            let wanted: Vec<bool> = {
+                let open = |key: &CellKey| self.matrix.number(key).is_some_and(|number| !taken.get(number));
+                submission.cells.iter().map(open).collect()
+            };
+            if !wanted.contains(&true) {
                 let _ = self.session.journal.closed(&submission.id).await; // every row is stored
                 continue;
             }
             submission.cells.iter().filter_map(|key| self.matrix.number(key)).for_each(|number| taken.set(number));
-            let numbers = submission.cells.iter().filter_map(|key| self.matrix.number(key));
-            let jobs = numbers.filter_map(|number| {
+            let jobs = submission.cells.iter().zip(wanted).filter_map(|(key, wanted)| {
+                let number = self.matrix.number(key)?;
                 let carried = self.existing.carried.get(&number).copied().unwrap_or_default();
-                Some(Job::of_cell(self.matrix.cell(number)?, self.spec.web_search, carried))
+                Some(Job { wanted, ..Job::of_cell(self.matrix.cell(number)?, self.spec.web_search, carried) })
             });
             let jobs: Vec<Job> = jobs.collect();
+            if let Some(provider) = self.providers.get(pair.0) {
+                let worst: MicroUsd = jobs.iter().filter(|job| job.wanted).map(|job| provider.worst_case(&job.ask)).sum();
+                self.session.budget.correct(worst);
+            }
             if let Some(id) = &submission.snapshot_id {
                 host.log(Level::Info, format!("Snapshot {id} of an interrupted start is fetched, not bought again"));
                 pairs.entry(pair).or_default().push(InFlight { submission, jobs });
@@ -270,7 +293,7 @@ impl Run {
             return Ok(());
         }
         let mut after = None;
-        loop {
+        while !self.session.stop.is_cancelled() {
             let page = self.store.unextracted_runs(self.spec.batch_id.clone(), after.take(), PAGE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.key.to_string());
@@ -281,6 +304,7 @@ impl Run {
                 }
             }
         }
+        Ok(())
     }
 
     /// Extractions that the store did not take the last time, of answers that are still not extracted. Their cost includes what
@@ -447,8 +471,8 @@ async fn open_journal(spec: &RunSpec) -> Result<(Journal, Recovered)> {
         return Ok((Journal::none(), Recovered::default()));
     }
     let (folder, batch_id) = (spec.settings.journal.clone(), spec.batch_id.clone());
-    let run_ids: Vec<String> = spec.models.iter().map(|model| model.run_id.clone()).collect();
-    let opened = tokio::task::spawn_blocking(move || Journal::open(Path::new(&folder), &batch_id, &run_ids)).await;
+    let models: Vec<String> = spec.models.iter().map(|model| model.model.clone()).collect();
+    let opened = tokio::task::spawn_blocking(move || Journal::open(Path::new(&folder), &batch_id, &models)).await;
     opened.map_err(|error| Error::internal(format!("the journal's opening ended: {error}")))?
 }
 

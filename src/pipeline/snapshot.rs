@@ -11,14 +11,15 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use super::call::{Failure, Rules};
 use super::direct::with_context;
-use super::session::{Failure, Rules, Session};
+use super::session::Session;
 use super::work::{Done, Job, Pair, Sink};
 use crate::domain::{MicroUsd, Outcome};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Level;
 use crate::http::limit::Permit;
-use crate::http::retry::CallKind;
+use crate::http::retry::{self, CallKind};
 use crate::journal::Submission;
 use crate::providers::{Ask, Protocol, SnapshotProvider};
 pub(super) use fetch::Boards;
@@ -162,7 +163,7 @@ impl Work {
         }
     }
 
-    /// Intent, trigger, snapshot id. Durable at each step.
+    /// Intent (right before it is sent), trigger, snapshot id. Durable at each step.
     async fn trigger(&self, submission: &Submission, jobs: &[Job]) -> Result<String, Triggered> {
         let session = &self.session;
         let asks: Vec<Ask> = jobs.iter().map(|job| job.ask.clone()).collect();
@@ -170,10 +171,10 @@ impl Work {
         let reservation = session.budget.reserve(worst).await.map_err(Triggered::Open)?;
         let protocol = self.protocol().map_err(Triggered::Open)?;
         let request = protocol.trigger(&asks).map_err(Triggered::Refused)?;
-        session.journal.intent(submission.clone()).await.map_err(|error| self.journal_failed(error))?;
         let count = jobs.len();
         self.log(format!("Making batched {} call for {count} queries", self.pair.provider.title()));
-        let rules = Rules { kind: CallKind::Trigger, cap: Some(&self.pair.account.limits.triggers) };
+        let cap = Some(&self.pair.account.limits.triggers);
+        let rules = Rules { kind: CallKind::Trigger, cap, intent: Some(submission) };
         let read = |reply: crate::http::HttpResponse| {
             if reply.is_success() { protocol.decode_trigger(&reply) } else { Err(protocol.error(&asks, &reply)) }
         };
@@ -185,14 +186,21 @@ impl Work {
                 noted.map_err(|error| self.journal_failed(error))?;
                 Ok(called.value)
             }
-            Err(failure) => Err(self.trigger_failed(submission, failure).await),
+            Err(failure) => {
+                if retry::may_have_bought(&failure.error) {
+                    reservation.settle(worst); // it may be on the bill
+                }
+                Err(self.trigger_failed(submission, failure))
+            }
         }
     }
 
-    async fn trigger_failed(&self, submission: &Submission, failure: Failure) -> Triggered {
-        let error = failure.error;
-        if unknown_outcome(&error) {
-            let mut error = error;
+    fn trigger_failed(&self, submission: &Submission, failure: Failure) -> Triggered {
+        let mut error = failure.error;
+        if error.kind == ErrorKind::Journal {
+            return self.journal_failed(error);
+        }
+        if retry::may_have_bought(&error) {
             error.message = format!(
                 "{}: the submission of {} questions may exist at the provider and may have been charged; it is held, not bought again",
                 error.message,
@@ -203,10 +211,8 @@ impl Work {
             self.session.host.log(Level::Error, format!("{} {error}", self.pair.label()));
             return Triggered::Open(error);
         }
-        if let Err(error) = self.session.journal.closed(&submission.id).await {
-            return self.journal_failed(error);
-        }
-        if error.kind.stops_provider() { Triggered::Open(error) } else { Triggered::Refused(error) }
+        let open = error.kind.stops_provider() || error.kind == ErrorKind::Cancelled;
+        if open { Triggered::Open(error) } else { Triggered::Refused(error) }
     }
 
     fn journal_failed(&self, error: Error) -> Triggered {
@@ -278,19 +284,6 @@ enum Triggered {
     Open(Error),
     /// Certain that nothing was bought.
     Refused(Error),
-}
-
-/// True when the trigger may have bought something although it failed.
-fn unknown_outcome(error: &Error) -> bool {
-    matches!(
-        error.kind,
-        ErrorKind::OutcomeUnknown
-            | ErrorKind::Overloaded
-            | ErrorKind::Undecodable
-            | ErrorKind::Protocol
-            | ErrorKind::TooLarge
-            | ErrorKind::Semantic
-    )
 }
 
 fn without_location(job: Job) -> Job {

@@ -29,6 +29,10 @@ impl Drop for Folder {
     }
 }
 
+fn models() -> Vec<String> {
+    vec!["chatgpt".into(), "m".into()]
+}
+
 fn key(number: u32) -> CellKey {
     CellKey { question_id: format!("q{number}"), model: "m".into(), location: "US".into(), repeat: 1 }
 }
@@ -53,7 +57,7 @@ fn run(number: u32) -> Arc<QuestionRun> {
 async fn what_is_open_is_found_again_and_what_is_done_is_not() {
     let folder = Folder::new();
     {
-        let (journal, recovered) = Journal::open(&folder.0, "b", &[]).unwrap();
+        let (journal, recovered) = Journal::open(&folder.0, "b", &models()).unwrap();
         assert!(recovered.submissions.is_empty() && recovered.replies.is_empty());
         for id in ["closed", "submitted", "intent"] {
             journal.intent(submission(id)).await.unwrap();
@@ -77,7 +81,7 @@ async fn what_is_open_is_found_again_and_what_is_done_is_not() {
 #[tokio::test]
 async fn nothing_open_leaves_no_file() {
     let folder = Folder::new();
-    let (journal, _) = Journal::open(&folder.0, "b", &[]).unwrap();
+    let (journal, _) = Journal::open(&folder.0, "b", &models()).unwrap();
     journal.intent(submission("one")).await.unwrap();
     journal.closed("one").await.unwrap();
     let replies = [run(1)];
@@ -88,23 +92,43 @@ async fn nothing_open_leaves_no_file() {
 }
 
 #[tokio::test]
-async fn a_live_process_keeps_its_file_and_another_batch_its_own() {
+async fn each_model_has_its_own_and_another_batch_too() {
     let folder = Folder::new();
-    let (first, _) = Journal::open(&folder.0, "b", &[]).unwrap();
+    let chatgpt = || vec!["chatgpt".to_owned()];
+    let (first, _) = Journal::open(&folder.0, "b", &models()).unwrap();
     first.intent(submission("mine")).await.unwrap();
-    let (_second, recovered) = Journal::open(&folder.0, "b", &[]).unwrap();
-    assert!(recovered.submissions.is_empty(), "the first is alive");
+    first.replies(&[run(1)]).await.unwrap();
     first.finish().await;
     drop(first);
-    let (_third, recovered) = Journal::open(&folder.0, "another", &[]).unwrap();
-    assert!(recovered.submissions.is_empty(), "entries of batch b");
+    let (_another_batch, recovered) = Journal::open(&folder.0, "another", &models()).unwrap();
+    assert!(recovered.submissions.is_empty() && recovered.replies.is_empty(), "entries of batch b");
+    let (second, recovered) = Journal::open(&folder.0, "b", &["m".to_owned()]).unwrap();
+    assert_eq!((recovered.submissions.len(), recovered.replies.len()), (0, 1), "what the other model has in flight stays for it");
+    let (third, recovered) = Journal::open(&folder.0, "b", &chatgpt()).unwrap();
+    assert_eq!((recovered.submissions.len(), recovered.replies.len()), (1, 0), "while the second is alive");
+    drop((second, third));
+}
+
+#[tokio::test]
+async fn a_file_that_a_living_process_holds_is_refused_in_a_sentence() {
+    let folder = Folder::new();
+    let (journal, _) = Journal::open(&folder.0, "b", &models()).unwrap();
+    journal.intent(submission("mine")).await.unwrap();
+    journal.finish().await;
+    drop(journal);
+    let path = std::fs::read_dir(&folder.0).unwrap().next().unwrap().unwrap().path();
+    wait_for_lock(&path).await;
+    let theirs = std::fs::File::open(&path).unwrap();
+    theirs.lock().unwrap();
+    let error = Journal::open(&folder.0, "b", &models()).unwrap_err();
+    assert!(error.message.starts_with("locked: another process works on chatgpt, m of this batch"), "{error}");
 }
 
 #[tokio::test]
 async fn a_damaged_middle_is_refused_in_a_sentence() {
     let folder = Folder::new();
     {
-        let (journal, _) = Journal::open(&folder.0, "b", &[]).unwrap();
+        let (journal, _) = Journal::open(&folder.0, "b", &models()).unwrap();
         journal.intent(submission("one")).await.unwrap();
         journal.intent(submission("two")).await.unwrap();
         journal.finish().await;
@@ -115,14 +139,14 @@ async fn a_damaged_middle_is_refused_in_a_sentence() {
     let first_line = bytes.iter().position(|byte| *byte == b'\n').unwrap();
     bytes[first_line + 20] ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    let error = Journal::open(&folder.0, "b", &[]).unwrap_err();
+    let error = Journal::open(&folder.0, "b", &models()).unwrap_err();
     assert!(error.message.contains("is damaged at line 2"), "{error}");
 }
 
 async fn reopen(folder: &Folder) -> (Journal, overheard::journal::Recovered) {
     let path = std::fs::read_dir(&folder.0).unwrap().next().unwrap().unwrap().path();
     wait_for_lock(&path).await;
-    Journal::open(&folder.0, "b", &[]).unwrap()
+    Journal::open(&folder.0, "b", &models()).unwrap()
 }
 
 /// The writer's thread gives the lock back when it ends, shortly after the journal is dropped.

@@ -15,7 +15,7 @@ use crate::http::HttpResponse;
 use crate::http::limit::Permit;
 use crate::http::retry::CallKind;
 use crate::journal::Submission;
-use crate::pipeline::session::Rules;
+use crate::pipeline::call::Rules;
 use crate::pipeline::work::{Done, Job, Ticket};
 use crate::providers::{Ask, Download, Listed, Progress};
 
@@ -83,11 +83,14 @@ impl Work {
         let Some(id) = submission.snapshot_id.clone() else { return Vec::new() };
         let asks: Vec<Ask> = chunk.jobs.iter().map(|job| job.ask.clone()).collect();
         match self.wait_and_download(&id, &asks, submission.created_at_ms, resumed).await {
-            Ok(outcomes) => self.settle_rows(submission, chunk, outcomes, resumed).await,
+            Ok(outcomes) => {
+                self.pair.account.limits.calls.succeeded();
+                self.settle_rows(submission, chunk, outcomes).await
+            }
             Err(error) if matches!(error.kind, ErrorKind::SnapshotFailed | ErrorKind::SnapshotGone) => {
                 // It ended without data and without a charge: its rows failed.
                 let outcomes = asks.iter().map(|_| Outcome::failed(error.clone())).collect();
-                self.settle_rows(submission, chunk, outcomes, resumed).await
+                self.settle_rows(submission, chunk, outcomes).await
             }
             Err(error) => {
                 // Still there, still ours: the journal keeps it for the next start.
@@ -114,14 +117,19 @@ impl Work {
         let mut wait = if resumed { Duration::ZERO } else { first };
         let mut slow = SLOW_POLL.0;
         loop {
-            tokio::time::sleep(wait).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.session.abort.cancelled() => {
+                    return Err(Error::new(ErrorKind::Cancelled, "the run was stopped and its grace is over"));
+                }
+            }
             match self.progress(id, created_at_ms, &opened.0).await {
                 Ok(Progress::Ready) => break,
                 Ok(Progress::Failed(words)) => {
                     return Err(Error::new(ErrorKind::SnapshotFailed, format!("snapshot {id} ended without data: {words}")));
                 }
                 Ok(Progress::Pending) => {}
-                Err(error) if error.kind == ErrorKind::SnapshotGone && began.elapsed() < NOT_KNOWN_YET && !resumed => {}
+                Err(error) if error.kind == ErrorKind::SnapshotGone && self.age(created_at_ms) < NOT_KNOWN_YET => {}
                 Err(error) => return Err(error),
             }
             if Instant::now() >= deadline {
@@ -155,6 +163,10 @@ impl Work {
         }
         let protocol = self.protocol()?;
         self.free(protocol.progress(id)?, |reply| protocol.decode_progress(&reply)).await
+    }
+
+    fn age(&self, created_at_ms: i64) -> Duration {
+        Duration::from_millis(u64::try_from(self.session.context.clock.now_ms() - created_at_ms).unwrap_or(0))
     }
 
     async fn list(&self, from_ms: i64) -> Result<Vec<Listed>> {
@@ -191,7 +203,7 @@ impl Work {
     async fn free<T>(&self, request: crate::http::HttpRequest, mut read: impl FnMut(HttpResponse) -> Result<T>) -> Result<T> {
         let protocol = self.protocol()?;
         let read = |reply: HttpResponse| if reply.is_success() { read(reply) } else { Err(protocol.error(&[], &reply)) };
-        let rules = Rules { kind: CallKind::Free, cap: None };
+        let rules = Rules { kind: CallKind::Free, cap: None, intent: None };
         match self.session.call(&self.pair.account, rules, &request, read).await {
             Ok(called) => Ok(called.value),
             Err(failure) => Err(failure.error),
@@ -200,8 +212,11 @@ impl Work {
 
     /// Sends the rows to the store. What is left of a failed batch (half of its rows or more failed, and may succeed) is asked
     /// once more, in smaller submissions; single failed rows wait for a resume, so that a run makes no more calls than planned.
-    async fn settle_rows(&self, submission: Submission, chunk: Chunk, outcomes: Vec<Outcome>, resumed: bool) -> Vec<Chunk> {
-        self.correct_budget(&chunk.jobs, &outcomes, resumed);
+    async fn settle_rows(&self, submission: Submission, chunk: Chunk, outcomes: Vec<Outcome>) -> Vec<Chunk> {
+        let found = chunk.jobs.into_iter().zip(outcomes).filter(|(job, _)| job.wanted);
+        let (jobs, outcomes): (Vec<Job>, Vec<Outcome>) = found.unzip();
+        let chunk = Chunk { jobs, retries_left: chunk.retries_left };
+        self.correct_budget(&chunk.jobs, &outcomes);
         let finished_ms = self.session.context.clock.now_ms();
         let (mut rows, mut again) = (Vec::new(), Vec::new());
         let count = chunk.jobs.len();
@@ -240,11 +255,11 @@ impl Work {
         chunks
     }
 
-    /// The trigger booked the worst case; the rows tell the charge. An earlier start's booking ended with it.
-    fn correct_budget(&self, jobs: &[Job], outcomes: &[Outcome], resumed: bool) {
+    /// The trigger (or the take-over from the journal) booked the worst case; the rows tell the charge.
+    fn correct_budget(&self, jobs: &[Job], outcomes: &[Outcome]) {
         let charged: MicroUsd = outcomes.iter().map(|outcome| outcome.cost_micro_usd.unwrap_or_default()).sum();
         let booked: MicroUsd = jobs.iter().map(|job| self.pair.provider.worst_case(&job.ask)).sum();
-        self.session.budget.correct(MicroUsd(charged.0 - if resumed { 0 } else { booked.0 }));
+        self.session.budget.correct(MicroUsd(charged.0 - booked.0));
     }
 
     async fn close(&self, submission: &str) {
