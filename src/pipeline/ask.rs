@@ -32,7 +32,7 @@ pub(super) async fn ask(context: Context, spec: AskSpec, host: Host) -> Result<V
     let (web_search, asked_from) = (spec.web_search, (!location.is_anywhere()).then_some(location));
     let jobs = spec.questions.into_iter().enumerate().map(move |(position, question)| {
         let ask = Ask { key: position.to_string().into(), question: question.into(), location: asked_from.clone(), web_search };
-        Job { ask, position, cell: None, carried: (0, 0) }
+        Job { ask, position, cell: None, carried: (0, 0), stored: false }
     });
     let (sink, mut finished) = mpsc::channel(QUEUE);
     let execution = async {

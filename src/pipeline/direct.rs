@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::session::{Facts, Rules, Session};
 use super::work::{Done, Job, Pair, Sink};
 use crate::domain::{MicroUsd, Outcome};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::http::HttpResponse;
 use crate::http::retry::CallKind;
 use crate::providers::{Ask, DirectProvider, Provider, Turn};
@@ -67,7 +67,8 @@ async fn ask(session: &Session, pair: &Pair, ask: &Ask) -> Result<Outcome> {
         }
         Err(error) => {
             reservation.settle(maybe_charged);
-            if error.kind.stops_provider() && maybe_charged == MicroUsd::ZERO {
+            let unsent = error.kind == ErrorKind::Cancelled && facts.attempts == 0;
+            if unsent || (error.kind.stops_provider() && maybe_charged == MicroUsd::ZERO) {
                 return Err(with_context(error, provider, ask));
             }
             let mut outcome = Outcome::failed(with_context(error, provider, ask));
@@ -89,7 +90,7 @@ async fn converse(session: &Session, pair: &Pair, direct: &dyn DirectProvider, a
         Err(error) => return (Err(error), facts),
     };
     loop {
-        let rules = Rules { kind: CallKind::Paid, cap: Some(&pair.account.limits.calls) };
+        let rules = Rules { kind: CallKind::Paid, cap: Some(&pair.account.limits.calls), goes_on: !replies.is_empty() };
         let read = |reply: HttpResponse| {
             if !reply.is_success() {
                 return Err(direct.error(&reply));

@@ -198,7 +198,7 @@ pub(super) async fn structured<T>(
             Ok(outgoing) => outgoing,
             Err(error) => return (Err(error), bill),
         };
-        let rules = Rules { kind: CallKind::Paid, cap: Some(&calls.account.limits.calls) };
+        let rules = Rules { kind: CallKind::Paid, cap: Some(&calls.account.limits.calls), goes_on: true };
         let read = |reply: HttpResponse| if reply.is_success() { Ok(reply) } else { Err(calls.model.error(&reply)) };
         let lost = calls.model.expected(request.system.len() + request.user.len());
         let reply = match session.call(&calls.account, rules, &outgoing, read).await {

@@ -230,7 +230,8 @@ impl Run {
             let numbers = submission.cells.iter().filter_map(|key| self.matrix.number(key));
             let jobs = numbers.filter_map(|number| {
                 let carried = self.existing.carried.get(&number).copied().unwrap_or_default();
-                Some(Job::of_cell(self.matrix.cell(number)?, self.spec.web_search, carried))
+                let job = Job::of_cell(self.matrix.cell(number)?, self.spec.web_search, carried);
+                Some(Job { stored: self.existing.done.get(number), ..job })
             });
             let jobs: Vec<Job> = jobs.collect();
             if let Some(id) = &submission.snapshot_id {

@@ -101,6 +101,8 @@ pub(super) struct Rules<'a> {
     pub(super) kind: CallKind,
     /// Held while the request is in flight; `None`: the caller holds a place of its own.
     pub(super) cap: Option<&'a Arc<Limiter>>,
+    /// Goes on with something that is paid already: a stop does not keep it from starting.
+    pub(super) goes_on: bool,
 }
 
 impl Session {
@@ -192,6 +194,10 @@ impl Session {
                 None => None,
             };
             if let Some(error) = account.stopped() {
+                return Err(Failure { error, facts });
+            }
+            if self.stop.is_cancelled() && !rules.goes_on && facts.attempts == 0 {
+                let error = Error::new(ErrorKind::Cancelled, "stopped before it was sent");
                 return Err(Failure { error, facts });
             }
             facts.attempts += 1;

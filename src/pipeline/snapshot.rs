@@ -173,7 +173,7 @@ impl Work {
         session.journal.intent(submission.clone()).await.map_err(|error| self.journal_failed(error))?;
         let count = jobs.len();
         self.log(format!("Making batched {} call for {count} queries", self.pair.provider.title()));
-        let rules = Rules { kind: CallKind::Trigger, cap: Some(&self.pair.account.limits.triggers) };
+        let rules = Rules { kind: CallKind::Trigger, cap: Some(&self.pair.account.limits.triggers), goes_on: true };
         let read = |reply: crate::http::HttpResponse| {
             if reply.is_success() { protocol.decode_trigger(&reply) } else { Err(protocol.error(&asks, &reply)) }
         };
@@ -266,6 +266,9 @@ impl Work {
     }
 
     async fn send(&self, done: Done) {
+        if done.job.stored {
+            return; // an earlier start stored its row
+        }
         if self.sink.send(done).await.is_err() {
             self.session.stop.cancel(); // the saver is gone: nothing more may be bought
         }

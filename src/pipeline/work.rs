@@ -44,6 +44,8 @@ pub(super) struct Job {
     pub(super) cell: Option<Cell>,
     /// Charged and maybe charged by earlier runs of the cell, micro-dollars: part of its total.
     pub(super) carried: Money,
+    /// The store has the cell already: the job stands for its row in a submission of an interrupted start.
+    pub(super) stored: bool,
 }
 
 impl Job {
@@ -55,7 +57,7 @@ impl Job {
             location: (!cell.location.is_anywhere()).then(|| cell.location.clone()),
             web_search,
         };
-        Self { ask, position: 0, cell: Some(cell), carried }
+        Self { ask, position: 0, cell: Some(cell), carried, stored: false }
     }
 }
 

@@ -191,7 +191,7 @@ impl Work {
     async fn free<T>(&self, request: crate::http::HttpRequest, mut read: impl FnMut(HttpResponse) -> Result<T>) -> Result<T> {
         let protocol = self.protocol()?;
         let read = |reply: HttpResponse| if reply.is_success() { read(reply) } else { Err(protocol.error(&[], &reply)) };
-        let rules = Rules { kind: CallKind::Free, cap: None };
+        let rules = Rules { kind: CallKind::Free, cap: None, goes_on: true };
         match self.session.call(&self.pair.account, rules, &request, read).await {
             Ok(called) => Ok(called.value),
             Err(failure) => Err(failure.error),
@@ -207,7 +207,7 @@ impl Work {
         let count = chunk.jobs.len();
         let failed = outcomes.iter().filter(|outcome| may_succeed(outcome)).count();
         let retries_left = if failed * 2 >= count { chunk.retries_left } else { 0 };
-        for (job, mut outcome) in chunk.jobs.into_iter().zip(outcomes) {
+        for (job, mut outcome) in chunk.jobs.into_iter().zip(outcomes).filter(|(job, _)| !job.stored) {
             outcome.attempts = 1 + u32::from(ROW_RETRIES - chunk.retries_left.min(ROW_RETRIES));
             outcome.started_at_ms = submission.created_at_ms;
             outcome.finished_at_ms = finished_ms;
@@ -242,7 +242,8 @@ impl Work {
 
     /// The trigger booked the worst case; the rows tell the charge. An earlier start's booking ended with it.
     fn correct_budget(&self, jobs: &[Job], outcomes: &[Outcome], resumed: bool) {
-        let charged: MicroUsd = outcomes.iter().map(|outcome| outcome.cost_micro_usd.unwrap_or_default()).sum();
+        let new = jobs.iter().zip(outcomes).filter(|(job, _)| !job.stored);
+        let charged: MicroUsd = new.map(|(_, outcome)| outcome.cost_micro_usd.unwrap_or_default()).sum();
         let booked: MicroUsd = jobs.iter().map(|job| self.pair.provider.worst_case(&job.ask)).sum();
         self.session.budget.correct(MicroUsd(charged.0 - if resumed { 0 } else { booked.0 }));
     }
