@@ -192,7 +192,8 @@ def test_a_journal_that_cannot_be_written_stops_what_is_paid(tmp_path: Path, sim
 
 def test_orgs_import_names_file_line_and_field_of_every_error(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text(
-        "orgs:\n  - id: one\n    name: One\n    questions: ['']\n  - id: two\n    nme: Two\n    locations: [{country: XX}]\n"
+        "orgs:\n  - id: one\n    name: One\n    questions: ['']\n"
+        "  - id: two\n    nme: Two\n    locations: [{country: XX}]\n"
     )
     done = cli(tmp_path, "orgs", "import", "bad.yaml", "--store", "sqlite:///s.db")
     assert done.returncode == 1

@@ -84,7 +84,7 @@ async def test_a_batch_that_returns_too_few_says_how_many(
         async with pipeline(simulator, url(tmp_path / "s.db")) as opened:
             summary = await opened.run(quillmark(5), extraction="local")
     assert "Batch returned 3 responses but expected 5" in caplog.text
-    assert (summary.status, summary.failed) == ("complete", 0)
+    assert (summary.processed, summary.answered + summary.failed) == (5, 5)
 
 
 async def test_lines_and_summary_say_that_answers_are_simulated(

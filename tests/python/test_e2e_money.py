@@ -45,8 +45,8 @@ NOTHING_LOST = [
     ("anthropic.messages", "status:500:0", 2),
     ("anthropic.messages", "pause", 1),
     ("anthropic.messages", "search_error", 2),
-    ("brightdata.trigger", "error_rows:3", 1),
-    ("brightdata.trigger", "drop_rows:2", 1),
+    ("brightdata.trigger", "error_rows:5", 1),
+    ("brightdata.trigger", "drop_rows:4", 1),
     ("brightdata.trigger", "duplicate_rows:0", 1),
     ("brightdata.trigger", "shuffle_rows", 1),
     ("brightdata.trigger", "no_index", 1),
@@ -248,6 +248,23 @@ async def test_wrong_json_of_an_extraction_is_paid_and_mended(
         assert again.evaluations == 1
         assert simulator.ledger()["records"] == 1, "the answer was bought again"
         assert_paid_as_charged(path, simulator, again)
+
+
+@pytest.mark.parametrize("fault", ["error_rows:2", "drop_rows:2"])
+async def test_single_rows_that_failed_are_asked_again_by_a_resume_and_no_others(
+    tmp_path: Path, simulator: Simulator, fault: str
+) -> None:
+    path, org = tmp_path / "s.db", quillmark(8)
+    simulator.inject({"endpoint": "brightdata.trigger"}, fault)
+    async with pipeline(simulator, url(path)) as opened:
+        first = await opened.run(org)
+        assert (first.processed, first.failed) in ((8, 2), (8, 0))
+        assert_paid_as_charged(path, simulator, first)
+        again = await opened.resume(first.batch_id)
+    assert (again.status, again.failed, again.evaluations) == ("complete", 0, 8)
+    assert_every_cell_once(path, org)
+    assert_paid_as_charged(path, simulator, again)
+    assert simulator.ledger()["records"] == 8, "an answered question was bought again"
 
 
 @pytest.mark.parametrize("rows_wrong", ["error_rows:all", "auth_wall_all", "drop_rows:all"])

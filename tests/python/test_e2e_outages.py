@@ -1,4 +1,4 @@
-"""A provider that is down: the others complete, the batch is partial, and a resume completes it without paying twice."""
+"""A provider that is down: the others complete, the batch is partial, a resume completes it and pays nothing twice."""
 
 from __future__ import annotations
 

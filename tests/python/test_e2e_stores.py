@@ -349,3 +349,29 @@ async def test_a_start_that_is_cancelled_loses_nothing(simulator: Simulator, tmp
     assert summary.complete
     assert {key for _, key in store.runs} == cells(org)
     assert simulator.ledger()["records"] == 6, "a record was bought twice"
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["fetched-again", "snapshot-is-gone"])
+async def test_a_snapshot_that_was_stored_by_half_is_continued_and_what_is_stored_stays(
+    simulator: Simulator, tmp_path: Path, gone: bool
+) -> None:
+    healed = False
+    store, _ = broken("save_question_runs", lambda call: call > 1 and not healed)
+    org = quillmark(12)
+    opened = pipeline(simulator, store, journal=tmp_path / "journal", group_commit=5)
+    with pytest.raises(Refused):
+        await opened.run(org, extraction="local")
+    first = {key: entry.to_dict() for key, entry in store.runs.items()}
+    assert 0 < len(first) < 12
+    healed = True
+    if gone:
+        simulator.inject({"endpoint": "brightdata.snapshot"}, "status:404", None)
+        simulator.inject({"endpoint": "brightdata.progress"}, "status:404", None)
+    summary = await opened.run(org, extraction="local")
+    for key, entry in first.items():
+        assert store.runs[key].to_dict() == entry, "a stored answer was written over"
+    assert summary.processed == summary.answered + summary.failed == len(store.runs)
+    assert summary.total_cost_micro_usd == store.cost
+    assert simulator.ledger()["records"] == 12, "bought twice"
+    if not gone:
+        assert_whole(store, simulator, org, summary)

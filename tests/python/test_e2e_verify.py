@@ -1,4 +1,4 @@
-"""`overheard verify` on stores that were damaged by hand: each invariant finds its damage and names the first bad row."""
+"""`overheard verify` on stores damaged by hand: each invariant finds its damage and names the first bad row."""
 
 from __future__ import annotations
 
