@@ -88,8 +88,8 @@ def provider_handlers(custom: Mapping[str, ProviderProtocol]) -> dict[str, Handl
     if not custom:
         return {}
 
-    async def ask(provider: str, requests: Sequence[Any]) -> Sequence[Any]:
-        answers: Sequence[Any] = await call(custom[provider].ask, requests)
-        return answers
+    # Plain on purpose: a plain `ask` then runs in the driver's threads for it, and an awaitable is awaited on the loop.
+    def ask(provider: str, requests: Sequence[Any]) -> Any:
+        return custom[provider].ask(requests)
 
     return {"ask": ask}

@@ -65,6 +65,8 @@ class RunOptions(TypedDict, total=False):
 
 # Batches at work in this process, whatever pipeline works on them.
 _at_work: set[str] = set()
+# Model runs at work in this process.
+_runs_at_work: set[str] = set()
 
 
 class Pipeline:
@@ -434,25 +436,31 @@ class Pipeline:
             if self._stopping:
                 session.stop()
 
+        working = {run.run_id for run in model_runs}
+        if working & _runs_at_work:
+            raise StoreError(f"batch {batch.batch_id} is locked: this process works on it already")
         held = {batch.batch_id} - _at_work
         _at_work.update(held)
+        _runs_at_work.update(working)
         try:
             result = await _driver.drive("run", spec, handlers, on_progress=self.on_progress, on_session=started)
         finally:
             self._sessions.difference_update(mine)
+            if not self._sessions:
+                self._stopping = False  # the stop was for what ran; a later start is a new one
             _at_work.difference_update(held)
+            _runs_at_work.difference_update(working)
         data = json.loads(result) if isinstance(result, str) else dict(result)
         summary = Summary.from_dict(data, simulated=self.settings.simulated)
-        if not quiet:
-            summary = await self._finished(batch, summary)
+        summary = await self._finished(batch, summary, quiet=quiet)
         await self._note(summary)
         return summary
 
-    async def _finished(self, before: Batch, summary: Summary) -> Summary:
+    async def _finished(self, before: Batch, summary: Summary, *, quiet: bool) -> Summary:
         """Ends the batch when every cell of every model run is terminal; another process may still run one."""
         batch = await self._batch(before.batch_id)
         status = BatchStatus.of(batch, alive=batch.batch_id in _at_work)
-        if batch.finished_at_ms is None and batch.all_terminal and not summary.interrupted:
+        if not quiet and batch.finished_at_ms is None and batch.all_terminal and not summary.interrupted:
             await call(self.store.save_batch, replace(batch, finished_at_ms=now_ms(), model_runs=()))
         return replace(summary, status=status.status)
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::direct::with_context;
 use super::session::Session;
 use super::spec::CustomProvider;
-use super::work::{Done, Job, Pair, Sink};
+use super::work::{Done, Job, Money, Pair, Sink};
 use crate::domain::{MicroUsd, Outcome, Price, RunStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{HostCall, HostReply, Level};
@@ -116,6 +116,8 @@ async fn ask(session: &Session, pair: &Pair, jobs: &[Job]) -> Vec<Result<Outcome
     let started = Instant::now();
     let started_at_ms = session.context.clock.now_ms();
     let mut attempt = 0;
+    // What tries that are not the last one were, or may have been, charged.
+    let mut spent: Vec<Money> = vec![(0, 0); jobs.len()];
     loop {
         let open: Vec<usize> =
             settled.iter().enumerate().filter(|(_, outcome)| outcome.is_none()).map(|(position, _)| position).collect();
@@ -132,8 +134,10 @@ async fn ask(session: &Session, pair: &Pair, jobs: &[Job]) -> Vec<Result<Outcome
             };
             let again = error.as_ref().and_then(|error| {
                 let random = session.context.clock.random();
-                // What the user's code raised is not known to have reached anybody: tried again like a failed connect.
-                let raised = Error { kind: ErrorKind::NotSent, ..error.clone() };
+                // What the user's code raised is not known to have reached anybody: tried again like a failed connect. One that
+                // did not return may still be at work: tried again once at most.
+                let kind = if error.context.host_call.is_some() { ErrorKind::NotSent } else { ErrorKind::OutcomeUnknown };
+                let raised = Error { kind, ..error.clone() };
                 let error = if error.kind == ErrorKind::Host { &raised } else { error };
                 match retry::decide(error, CallKind::Paid, attempt, attempt - 1, &session.settings.retry, random) {
                     Decision::Retry { after } if !session.stop.is_cancelled() => Some(after),
@@ -141,10 +145,19 @@ async fn ask(session: &Session, pair: &Pair, jobs: &[Job]) -> Vec<Result<Outcome
                 }
             });
             match (again, jobs.get(position), settled.get_mut(position)) {
-                (Some(after), ..) => wait = Some(wait.map_or(after, |longest| longest.max(after))),
+                (Some(after), ..) => {
+                    wait = Some(wait.map_or(after, |longest| longest.max(after)));
+                    if let (Some(spent), Ok(outcome)) = (spent.get_mut(position), &outcome) {
+                        spent.0 += outcome.cost_micro_usd.unwrap_or_default().0;
+                        spent.1 += outcome.maybe_charged_micro_usd.0;
+                    }
+                }
                 (None, Some(job), Some(place)) => {
                     let facts = (attempt, started.elapsed().as_millis() as u64);
-                    *place = Some(finish(session, pair, &job.ask, outcome, facts, started_at_ms));
+                    let spent = spent.get(position).copied().unwrap_or_default();
+                    *place = Some(
+                        finish(session, pair, &job.ask, outcome, facts, started_at_ms).map(|outcome| with_spent(outcome, spent)),
+                    );
                 }
                 _ => {}
             }
@@ -181,7 +194,16 @@ async fn once(session: &Session, pair: &Pair, asks: &[Ask]) -> Vec<Result<Outcom
             return asks.iter().map(|ask| Ok(Outcome::failed(with_context(error.clone(), provider, ask)))).collect();
         }
         Ok(_) => return asks.iter().map(|_| Err(Error::internal("ask was answered with something else"))).collect(),
-        Err(error) => return asks.iter().map(|_| Ok(Outcome::failed(error.clone()))).collect(),
+        Err(error) => {
+            // Raised: nothing is known to be charged. Did not return: it may be.
+            let maybe = if error.context.host_call.is_some() { MicroUsd::ZERO } else { worst };
+            reservation.settle(maybe);
+            let outcome = |ask| Outcome {
+                maybe_charged_micro_usd: if maybe == MicroUsd::ZERO { maybe } else { provider.worst_case(ask) },
+                ..Outcome::failed(error.clone())
+            };
+            return asks.iter().map(|ask| Ok(outcome(ask))).collect();
+        }
     };
     let mut charged = MicroUsd::ZERO;
     let outcomes: Vec<_> = outcomes
@@ -198,6 +220,12 @@ async fn once(session: &Session, pair: &Pair, asks: &[Ask]) -> Vec<Result<Outcom
         .collect();
     reservation.settle(charged);
     outcomes
+}
+
+fn with_spent(mut outcome: Outcome, spent: Money) -> Outcome {
+    outcome.cost_micro_usd = outcome.cost_micro_usd.map(|cost| cost.plus(MicroUsd(spent.0)));
+    outcome.maybe_charged_micro_usd = outcome.maybe_charged_micro_usd.plus(MicroUsd(spent.1));
+    outcome
 }
 
 fn finish(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -28,6 +29,8 @@ from overheard.settings import environment
 from overheard.stores import DEFAULT_STORE, SqlStore, open_store
 from overheard.summary import Summary, dollars
 from overheard.verify import store_totals
+
+log = logging.getLogger("overheard")
 
 COMPLETE, COULD_NOT_START, USAGE, PARTIAL, INTERRUPTED = 0, 1, 2, 3, 130
 _WORST_LAST = (COMPLETE, PARTIAL, COULD_NOT_START, USAGE, INTERRUPTED)
@@ -216,6 +219,10 @@ class _Performance:
                 except OverheardError as error:
                     complain(f"Error: {name}: {error}" if len(targets) > 1 else f"Error: {error}")
                     self.codes.append(exit_code_of(error))
+                except Exception as error:  # a store's own exception must not end the other orgs
+                    log.debug("the run of %s ended", name, exc_info=True)
+                    complain(f"Error: {name}: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
+                    self.codes.append(COULD_NOT_START)
 
         self.tasks += [asyncio.ensure_future(one(target)) for target in targets]
         await asyncio.gather(*self.tasks[1:])
