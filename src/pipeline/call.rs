@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::session::{Account, Session};
+use super::account::Account;
+use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Level;
 use crate::http::limit::{Limiter, Permit};

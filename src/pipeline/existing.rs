@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::plan::{Bits, Matrix};
 use super::spec::{Phase, RunSpec};
+use super::totals::Money;
 use super::totals::Totals;
-use super::work::Money;
 use crate::domain::{CellKey, ExistingKey, RunStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Store;

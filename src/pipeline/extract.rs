@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use super::account::Account;
 use super::call::Rules;
-use super::session::{Account, Session};
+use super::session::Session;
 use crate::config::ExtractionMode;
 use crate::domain::{Dropped, EXTRACTOR_VERSION, Extraction, ExtractionMethod, MicroUsd, QuestionRun, StructuredRequest, Usage};
 use crate::error::{Error, ErrorKind, Result};

@@ -1,6 +1,8 @@
 //! The engine: plan, execute, extract. This file is its face; the parts are beside it.
 
+mod account;
 mod ask;
+mod boards;
 mod budget;
 mod call;
 mod custom;

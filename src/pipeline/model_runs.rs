@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::account::Account;
 use super::resolve;
 use super::save;
-use super::session::{Account, Session};
+use super::session::Session;
 use super::spec::{Phase, RunSpec};
 use crate::domain::{ModelRun, ModelRunStatus};
 use crate::error::Result;

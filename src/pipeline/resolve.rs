@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::account::Account;
 use super::custom::HostProvider;
-use super::session::{Account, Session};
+use super::session::Session;
 use super::spec::CustomProvider;
 use crate::config::Settings;
 use crate::error::Result;

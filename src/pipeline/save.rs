@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 
 use super::session::Session;
 use super::spec::RunSpec;
-use super::work::{CarriedBy, Done, Money, Ticket};
+use super::totals::Money;
+use super::work::{CarriedBy, Done, Ticket};
 use crate::domain::{Cell, Extraction, MicroUsd, Outcome, QuestionRun, RunStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Level;

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
+use super::account::Account;
+use super::boards::Boards;
 use super::budget::Budget;
 use super::learned::Learned;
-use super::snapshot::Boards;
 use super::totals::Totals;
 use crate::config::Settings;
 use crate::error::Error;
 use crate::host::{Host, Level};
-use crate::http::limit::AccountLimits;
 use crate::http::retry::RetryBudget;
 use crate::journal::Journal;
 
@@ -37,25 +37,6 @@ pub(super) struct Session {
     /// Cells of the plan, for the size of retry budgets.
     planned: u64,
     accounts: Mutex<HashMap<String, Arc<Account>>>,
-}
-
-/// A provider account within a run.
-#[derive(Debug)]
-pub(super) struct Account {
-    pub(super) name: String,
-    pub(super) limits: Arc<AccountLimits>,
-    pub(super) retries: RetryBudget,
-    stopped: Mutex<Option<Error>>,
-    pub(super) halted: CancellationToken,
-    /// Bright Data bans an address that ignores its 429s.
-    pub(super) guarded: bool,
-}
-
-impl Account {
-    /// Why the provider was stopped; `None` while it works.
-    pub(super) fn stopped(&self) -> Option<Error> {
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
 }
 
 impl Session {

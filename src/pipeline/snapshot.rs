@@ -22,7 +22,6 @@ use crate::http::limit::Permit;
 use crate::http::retry::{self, CallKind};
 use crate::journal::Submission;
 use crate::providers::{Ask, Protocol, SnapshotProvider};
-pub(super) use fetch::Boards;
 
 /// Times that rows which failed are asked again, in a smaller submission.
 const ROW_RETRIES: u8 = 1;

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::work::Money;
 use crate::domain::{ExistingKey, Extraction, Outcome, PairProgress, RunStatus, Summary};
 use crate::error::Error;
+
+/// Charged and maybe charged, micro-dollars.
+pub(super) type Money = (i64, i64);
 
 /// Errors kept in the summary; all are counted.
 const ERRORS_KEPT: usize = 100;

@@ -5,13 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::mpsc;
 
-use super::session::Account;
+use super::account::Account;
+use super::totals::Money;
 use crate::domain::{Cell, CellKey, Location, Outcome};
 use crate::error::Error;
 use crate::providers::{Ask, Provider};
-
-/// Charged and maybe charged, micro-dollars.
-pub(super) type Money = (i64, i64);
 
 /// What failed extractions of an answer were charged by earlier starts.
 pub(super) type CarriedBy = dyn Fn(&CellKey) -> Money + Send + Sync;

@@ -178,7 +178,8 @@ def test_sigkill_during_direct_calls_loses_at_most_what_was_in_flight(tmp_path: 
         assert done.returncode == 0, done.stderr
         assert_every_cell_once(tmp_path / "s.db", quillmark(60, ("gpt-4.1",), ("US", "DE")))
         again = sum(asked(simulator).values()) - 120
-        assert again <= 64, "more was asked again than can have been in flight"
+        # 64 in flight, and at most as many again whose journal write was under way when the process died.
+        assert again <= 128, "more was asked again than can have been in flight"
         assert sum(asked(simulator).values()) - before <= 120 - len(stored)
 
 

@@ -1,8 +1,5 @@
 //! From a snapshot id to settled rows: when to poll, when to download, what to ask again.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,12 +12,11 @@ use crate::http::HttpResponse;
 use crate::http::limit::Permit;
 use crate::http::retry::CallKind;
 use crate::journal::Submission;
+use crate::pipeline::boards::{Board, Opened};
 use crate::pipeline::call::Rules;
 use crate::pipeline::work::{Done, Job, Ticket};
 use crate::providers::{Ask, Download, Listed, Progress};
 
-/// More open snapshots of a dataset than this are polled with one list call.
-const LIST_ABOVE: usize = 5;
 /// Share of the elapsed time between two polls of one snapshot.
 const POLL_SHARE: f64 = 0.05;
 /// The same where one list call serves all: as many requests find each snapshot sooner.
@@ -35,47 +31,6 @@ const DOWNLOAD_TRIES: u32 = 30;
 const DOWNLOAD_WAIT: Duration = Duration::from_secs(2);
 /// The list reaches back this far before the submission, for clocks that differ.
 const LIST_MARGIN_MS: i64 = 10 * 60 * 1000;
-
-/// The last list of each dataset, shared by the snapshots that wait for it.
-#[derive(Debug, Default)]
-pub(in crate::pipeline) struct Boards {
-    boards: Mutex<HashMap<String, Arc<Board>>>,
-}
-
-#[derive(Debug, Default)]
-struct Board {
-    open: AtomicUsize,
-    listed: tokio::sync::Mutex<Option<(Instant, HashMap<String, Progress>)>>,
-}
-
-impl Board {
-    /// True while one list call for all is cheaper than a call for each.
-    fn is_listed(&self) -> bool {
-        self.open.load(Ordering::Relaxed) > LIST_ABOVE
-    }
-}
-
-impl Boards {
-    fn board(&self, model: &str) -> Arc<Board> {
-        self.boards.lock().unwrap_or_else(PoisonError::into_inner).entry(model.to_owned()).or_default().clone()
-    }
-}
-
-/// Counts an open snapshot.
-struct Opened(Arc<Board>);
-
-impl Opened {
-    fn new(board: Arc<Board>) -> Self {
-        board.open.fetch_add(1, Ordering::Relaxed);
-        Self(board)
-    }
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 impl Work {
     /// Waits for a snapshot and settles its rows. Returns what is to be asked again. The place is held until then.
