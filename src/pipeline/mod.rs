@@ -20,6 +20,7 @@ mod save;
 mod session;
 mod snapshot;
 mod spec;
+mod takeover;
 mod totals;
 mod work;
 

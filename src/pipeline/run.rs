@@ -1,6 +1,5 @@
 //! A run of a batch, from what the store and the journal already have to the summary. Start and resume are this one path.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,14 +14,15 @@ use super::extract::{self, ModelCalls};
 use super::model_runs::ModelRuns;
 use super::plan::{Bits, Matrix};
 use super::session::Session;
-use super::snapshot::{self, InFlight};
+use super::snapshot;
 use super::spec::{Phase, RunSpec};
+use super::takeover::{self, InFlightByPair, TakeOver};
 use super::totals::Totals;
 use super::work::{CarriedBy, Done, Job, Pair, QUEUE, Sink};
 use super::{Context, custom, direct, names, resolve, save};
 use crate::config::ExtractionMode;
 use crate::domain::{Batch, CellKey, Extraction, MicroUsd, QuestionRun, Summary};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::extract::Extractor;
 use crate::host::{Host, Level};
 use crate::journal::{Journal, Recovered};
@@ -55,7 +55,7 @@ pub(super) async fn run(
         _ => None,
     };
     let (journal, recovered) = open_journal(&spec).await?;
-    let spec = booked(spec, &recovered);
+    let spec = takeover::booked(spec, &recovered);
     let totals = Totals::default();
     plan_totals(&totals, &spec, &matrix);
     let existing = Existing::read(store.as_ref(), &spec, &matrix, &totals, &recovered.keys()).await?;
@@ -90,7 +90,7 @@ struct Run {
 
 impl Run {
     async fn work(&mut self, mut recovered: Recovered) -> Result<Summary> {
-        let spilled = self.take_spilled(&mut recovered);
+        let spilled = takeover::spilled(&self.session, &self.spec, &self.matrix, &mut self.existing, &mut recovered);
         let mut model_runs = ModelRuns::new(&self.session, &self.spec, &self.providers);
         if self.session.settings.simulated {
             self.session.host.log(Level::Warning, "SIMULATED: a simulator answers, no provider is asked and nothing is charged");
@@ -163,7 +163,14 @@ impl Run {
             return;
         }
         let mut pairs = JoinSet::new();
-        let (in_flight, taken) = self.take_over(recovered, &sink).await;
+        let takeover = TakeOver {
+            session: &self.session,
+            spec: &self.spec,
+            matrix: &self.matrix,
+            existing: &self.existing,
+            providers: &self.providers,
+        };
+        let (in_flight, taken) = takeover.in_flight(recovered, &sink).await;
         self.start_pairs(&mut pairs, in_flight, &Arc::new(taken), &sink);
         drop(sink);
         let grace = async {
@@ -209,84 +216,6 @@ impl Run {
         }
     }
 
-    /// What earlier starts left in the journal: replies go to the store, submissions to their pairs. Also returns the cells
-    /// that must not be asked: stored, replied or in flight.
-    async fn take_over(&self, recovered: Recovered, sink: &Sink) -> (InFlightByPair, Bits) {
-        let host = &self.session.host;
-        let mut pairs = InFlightByPair::new();
-        let mut taken = self.existing.done.clone();
-        let mut replies = 0;
-        for run in recovered.replies {
-            let Some(number) = self.matrix.number(&run.key).filter(|number| !self.existing.done.get(*number)) else {
-                self.session.journal.acknowledged(std::iter::once(run.as_ref())); // the store has it
-                continue;
-            };
-            let Some(cell) = self.matrix.cell(number) else { continue };
-            replies += 1;
-            taken.set(number);
-            // The journal has the money of earlier runs inside the outcome; the saver will add it again.
-            let carried = self.existing.carried.get(&number).copied().unwrap_or_default();
-            let mut outcome = run.outcome.clone();
-            outcome.cost_micro_usd = outcome.cost_micro_usd.map(|cost| MicroUsd(cost.0 - carried.0));
-            outcome.maybe_charged_micro_usd = MicroUsd(outcome.maybe_charged_micro_usd.0 - carried.1);
-            let charged = outcome.cost_micro_usd.unwrap_or_default().plus(outcome.maybe_charged_micro_usd);
-            self.session.budget.correct(charged);
-            let job = Job::of_cell(cell, self.spec.web_search, carried);
-            let _ = sink.send(Done { job, outcome: Ok(outcome), ticket: None }).await;
-        }
-        if replies > 0 {
-            host.log(Level::Info, format!("{replies} paid answers of an interrupted start are taken from the journal"));
-        }
-        // A cell belongs to the newest submission that asks it: the older one had its row fail.
-        let mut submissions = recovered.submissions;
-        submissions.sort_by_key(|submission| std::cmp::Reverse(submission.created_at_ms));
-        for submission in submissions {
-            let Some(pair) = submission.cells.first().and_then(|key| self.pair_of(key)) else { continue };
-            let wanted: Vec<bool> = {
-                let open = |key: &CellKey| self.matrix.number(key).is_some_and(|number| !taken.get(number));
-                submission.cells.iter().map(open).collect()
-            };
-            if !wanted.contains(&true) {
-                let _ = self.session.journal.closed(&submission.id).await; // every row is stored
-                continue;
-            }
-            submission.cells.iter().filter_map(|key| self.matrix.number(key)).for_each(|number| taken.set(number));
-            let jobs = submission.cells.iter().zip(wanted).filter_map(|(key, wanted)| {
-                let number = self.matrix.number(key)?;
-                let carried = self.existing.carried.get(&number).copied().unwrap_or_default();
-                Some(Job { wanted, ..Job::of_cell(self.matrix.cell(number)?, self.spec.web_search, carried) })
-            });
-            let jobs: Vec<Job> = jobs.collect();
-            if let Some(provider) = self.providers.get(pair.0) {
-                let worst: MicroUsd = jobs.iter().filter(|job| job.wanted).map(|job| provider.worst_case(&job.ask)).sum();
-                self.session.budget.correct(worst);
-            }
-            if let Some(id) = &submission.snapshot_id {
-                host.log(Level::Info, format!("Snapshot {id} of an interrupted start is fetched, not bought again"));
-                pairs.entry(pair).or_default().push(InFlight { submission, jobs });
-            } else {
-                let error = Error::new(
-                    ErrorKind::OutcomeUnknown,
-                    format!(
-                        "a submission of {} questions to {} was interrupted between its trigger and its snapshot id: it may exist at \
-                         the provider and may have been charged; it is held, not bought again",
-                        submission.cells.len(),
-                        submission.model
-                    ),
-                );
-                host.log(Level::Error, &error.message);
-                self.session.totals.error(error.with(|context| context.maybe_charged = true));
-            }
-        }
-        (pairs, taken)
-    }
-
-    fn pair_of(&self, key: &CellKey) -> Option<(usize, usize)> {
-        let number = self.matrix.number(key)?;
-        let pair = number / self.matrix.cells_per_pair();
-        Some((pair / self.matrix.locations.len(), pair % self.matrix.locations.len()))
-    }
-
     /// Answers that are stored and not extracted.
     async fn backlog(&self, answers: mpsc::Sender<Arc<QuestionRun>>) -> Result<()> {
         if self.spec.phase == Phase::Execute || self.existing.unextracted == 0 {
@@ -305,35 +234,6 @@ impl Run {
             }
         }
         Ok(())
-    }
-
-    /// Extractions that the store did not take the last time, of answers that are still not extracted. Their cost includes what
-    /// the saver is going to add again.
-    fn take_spilled(&mut self, recovered: &mut Recovered) -> Vec<Arc<Extraction>> {
-        let found = std::mem::take(&mut recovered.extractions);
-        if self.spec.phase == Phase::Execute {
-            return Vec::new(); // they stay in the journal
-        }
-        let mut spilled = Vec::new();
-        for extraction in found {
-            match self.matrix.number(&extraction.key).filter(|number| self.existing.backlog.get(*number)) {
-                Some(number) => {
-                    self.existing.backlog.clear(number);
-                    self.existing.unextracted -= 1;
-                    let carried = self.existing.extraction_carried.get(&number).copied().unwrap_or_default();
-                    let mut extraction = Arc::unwrap_or_clone(extraction);
-                    extraction.cost_micro_usd = extraction.cost_micro_usd.map(|cost| MicroUsd(cost.0 - carried.0));
-                    extraction.maybe_charged_micro_usd = MicroUsd(extraction.maybe_charged_micro_usd.0 - carried.1);
-                    spilled.push(Arc::new(extraction));
-                }
-                None => self.session.journal.extractions_acknowledged(std::iter::once(extraction.as_ref())),
-            }
-        }
-        if !spilled.is_empty() {
-            let line = format!("{} paid extractions of an interrupted start are taken from the journal", spilled.len());
-            self.session.host.log(Level::Info, line);
-        }
-        spilled
     }
 
     /// Phases 1 and 3; returns what the name variations cost.
@@ -441,9 +341,6 @@ impl Run {
     }
 }
 
-/// Submissions in flight by (model, location).
-type InFlightByPair = HashMap<(usize, usize), Vec<InFlight>>;
-
 fn plan_totals(totals: &Totals, spec: &RunSpec, matrix: &Matrix) {
     for model in &matrix.models {
         for location in &matrix.locations {
@@ -458,12 +355,6 @@ fn resolve_all(spec: &RunSpec) -> Result<Vec<Arc<dyn Provider>>> {
         return Ok(Vec::new());
     }
     spec.models.iter().map(|model| resolve::provider(&model.model, &spec.custom_providers, &spec.settings)).collect()
-}
-
-/// The spec with what an earlier start paid for names, when the store was not told.
-fn booked(spec: Arc<RunSpec>, recovered: &Recovered) -> Arc<RunSpec> {
-    let known = recovered.overhead_micro_usd.filter(|known| *known > spec.overhead_micro_usd);
-    known.map_or(spec.clone(), |overhead_micro_usd| Arc::new(RunSpec { overhead_micro_usd, ..spec.as_ref().clone() }))
 }
 
 async fn open_journal(spec: &RunSpec) -> Result<(Journal, Recovered)> {
