@@ -216,7 +216,7 @@ pub(super) fn download(call: Call<'_>, id: &str, query: &[(String, String)]) -> 
         }
         let fault = call.fault.cloned().or_else(|| snapshot.fault.clone());
         let own = ["ready_then_building", "ready_then_200"].iter().any(|name| faults::is(call.fault, name));
-        if let Some(reply) = not_ready(snapshot, now, late || own, fault.as_ref()) {
+        if let Some(reply) = not_ready(call.sim, snapshot, now, late || own, fault.as_ref()) {
             return reply;
         }
         Snapshot { fault, ..snapshot.clone() }
@@ -233,30 +233,37 @@ pub(super) fn download(call: Call<'_>, id: &str, query: &[(String, String)]) -> 
     body(rows, parameter(query, "format").unwrap_or("json"), snapshot.fault.as_ref())
 }
 
-fn not_ready(snapshot: &Snapshot, now: u64, late: bool, fault: Option<&Fault>) -> Option<Reply> {
+/// Seconds that the vendor asks to wait, in the time of this world: its snapshots take 49 s in the median.
+fn hint(sim: &Sim, real_seconds: u64) -> u64 {
+    (real_seconds * sim.config.snapshot_ms / 49_000).clamp(1, real_seconds)
+}
+
+fn not_ready(sim: &Sim, snapshot: &Snapshot, now: u64, late: bool, fault: Option<&Fault>) -> Option<Reply> {
     let status = snapshot.status(now, fault);
     let wait = |word: &str, message: &str| {
-        Some(Reply::json(202, &json!({"status": word, "message": message})).header("retry-after", "10"))
+        let seconds = hint(sim, 10);
+        let message = format!("{message}, try again in {seconds}s");
+        Some(Reply::json(202, &json!({"status": word, "message": message})).header("retry-after", &seconds.to_string()))
     };
     match status.as_str() {
         "failed" => return Some(Reply::text(400, "Snapshot is empty")),
         "canceled" if snapshot.canceled_ms.is_none() => return Some(Reply::text(400, "Snapshot is empty")),
         "ready" | "canceled" => {}
-        "building" => return wait("building", "Snapshot is building, try again in 10s"),
-        _ => return wait("running", "Snapshot is not ready yet, try again in 10s"),
+        "building" => return wait("building", "Snapshot is building"),
+        _ => return wait("running", "Snapshot is not ready yet"),
     }
     if !late {
         return None;
     }
-    let early = json!({"status": "building", "message": "Dataset is not ready yet, try again in 30s"});
+    let early = json!({"status": "building", "message": format!("Dataset is not ready yet, try again in {}s", hint(sim, 30))});
     if faults::is(fault, "ready_then_200") {
         return Some(Reply::json(200, &early));
     }
     if faults::is(fault, "ready_then_building") {
-        return wait("building", "Snapshot is building, try again in 10s");
+        return wait("building", "Snapshot is building");
     }
     match Rng::new(rng::hash(snapshot.id.as_bytes()), "late").below(3) {
-        0 => wait("building", "Snapshot is building, try again in 10s"),
+        0 => wait("building", "Snapshot is building"),
         1 => Some(Reply::json(200, &early)),
         _ => Some(Reply::json(200, &json!([early]))),
     }
