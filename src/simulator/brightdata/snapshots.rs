@@ -243,7 +243,7 @@ fn not_ready(sim: &Sim, snapshot: &Snapshot, now: u64, late: bool, fault: Option
     let wait = |word: &str, message: &str| {
         let seconds = hint(sim, 10);
         let message = format!("{message}, try again in {seconds}s");
-        Some(Reply::json(202, &json!({"status": word, "message": message})).header("retry-after", &seconds.to_string()))
+        Some(Reply::json(202, &json!({"status": word, "message": message})).header("retry-after", seconds.to_string()))
     };
     match status.as_str() {
         "failed" => return Some(Reply::text(400, "Snapshot is empty")),
