@@ -110,9 +110,9 @@ def memory(counts: list[int], folder: Path) -> None:
 
 def oracle(folder: Path) -> None:
     print(
-        "\nMakespan: 100 questions × 4 models × 2 locations, 3 s a snapshot, 1 s a direct call, limits raised to the matrix"
+        "\nMakespan: 100 questions × 4 models × 2 locations, 10 s a snapshot, 2 s a direct call, limits raised to the matrix"
     )
-    with Server(seed=1, latency_ms=1_000, snapshot_ms=3_000, perfect=True) as server:
+    with Server(seed=1, latency_ms=2_000, snapshot_ms=10_000, perfect=True) as server:
         facts = measure("makespan", server.url, 100, folder)
         slowest = max(charge["finished_ms"] - charge["started_ms"] for charge in server.ledger()["charges"]) / 1_000
     if facts is not None:
