@@ -139,6 +139,7 @@ impl Run {
                 tokio::join!(execution, self.stopping(journal), self.stopping(saver), self.stopping(backlog), extraction);
             saved.and(noted).and(read).and(extracted)
         };
+        let work = self.within_grace(work);
         tokio::pin!(work);
         tokio::select! {
             done = &mut work => done,
@@ -147,6 +148,20 @@ impl Run {
                 work.await.and(Err(failed))
             }
         }
+    }
+
+    /// Lets `work` end. After a stop, what is in flight when the grace is over is given up and booked.
+    async fn within_grace<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        let grace = async {
+            self.session.stop.cancelled().await;
+            tokio::time::sleep(Duration::from_millis(self.session.settings.grace_ms)).await;
+        };
+        tokio::select! {
+            done = &mut work => return done,
+            () = grace => self.session.abort.cancel(),
+        }
+        work.await
     }
 
     async fn stopping<T>(&self, part: impl Future<Output = Result<T>>) -> Result<T> {
@@ -173,16 +188,11 @@ impl Run {
         let (in_flight, taken) = takeover.in_flight(recovered, &sink).await;
         self.start_pairs(&mut pairs, in_flight, &Arc::new(taken), &sink);
         drop(sink);
-        let grace = async {
-            self.session.stop.cancelled().await;
-            tokio::time::sleep(Duration::from_millis(self.session.settings.grace_ms)).await;
-        };
         tokio::select! {
             () = async { while pairs.join_next().await.is_some() {} } => return,
-            () = grace => {}
+            () = self.session.abort.cancelled() => {}
         }
-        // Calls in flight are given up and booked; only what does not even notice that is ended by force.
-        self.session.abort.cancel();
+        // The tasks book what they give up; only what does not even notice the end of the grace is ended by force.
         let ended = async { while pairs.join_next().await.is_some() {} };
         if tokio::time::timeout(ABORT_GRACE, ended).await.is_err() {
             pairs.shutdown().await;
