@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from overheard import load_orgs
+
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
@@ -21,3 +23,9 @@ def test_the_first_program_prints_what_stands_below_it(tmp_path: Path) -> None:
 def test_both_commands_stand_in_it() -> None:
     assert "make demo" in README
     assert "make test" in README
+
+
+def test_the_org_file_can_be_imported(tmp_path: Path) -> None:
+    (tmp_path / "orgs.yaml").write_text(re.search(r"```yaml\n(.*?)```", README, re.DOTALL)[1])  # type: ignore[index]
+    (org,) = load_orgs(tmp_path / "orgs.yaml")
+    assert [question.text for question in org.question_list] == ["Which CRM suits a bakery?", "What does Acme cost?"]
