@@ -181,8 +181,11 @@ impl Work {
             Ok(called) => {
                 // Booked in full now, corrected when the rows tell what was charged.
                 reservation.settle(worst);
-                let noted = session.journal.submitted(&submission.id, &called.value).await;
-                noted.map_err(|error| self.journal_failed(error))?;
+                if let Err(error) = session.journal.submitted(&submission.id, &called.value).await {
+                    // It is bought and its id is known here alone: nothing new starts, and this one is fetched while we can.
+                    self.warn(format!("snapshot {} is bought and could not be noted in the journal", called.value));
+                    self.journal_failed(error);
+                }
                 Ok(called.value)
             }
             Err(failure) => {
@@ -225,7 +228,8 @@ impl Work {
     async fn refused(&self, chunk: Chunk, error: Error) -> Vec<Chunk> {
         let count = chunk.jobs.len();
         let bad = &error.context.bad_inputs;
-        if error.kind == ErrorKind::InvalidRequest && error.context.code.as_deref() == Some("country_not_available") {
+        let located = chunk.jobs.iter().any(|job| job.ask.location.is_some());
+        if located && error.kind == ErrorKind::InvalidRequest && error.context.code.as_deref() == Some("country_not_available") {
             let jobs = chunk.jobs.into_iter().map(without_location).collect();
             self.warn(format!("the provider does not take the country {}: asked without it", self.pair.location));
             return vec![Chunk { jobs, ..chunk }];

@@ -483,3 +483,14 @@ async fn gotcha_08_an_outage_of_one_engine_is_stored_as_failures_for_nothing_and
     let sent: usize = provider.state.lock().unwrap().snapshots.values().map(|(inputs, _)| inputs.len()).sum();
     assert_eq!(sent, 48, "each question is asked once more, and no more");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_country_refusal_that_stays_without_a_country_ends_in_failures_and_not_in_a_loop() {
+    let provider = BrightData::new(20, |endpoint, _, _| {
+        (endpoint == "trigger").then(|| Ok((400, json!({"error": "country is not available for this scraper"}))))
+    });
+    let store = Arc::new(MemoryStore::default());
+    let (summary, _) = run(&provider, chatgpt(4, |_| {}), &store).await;
+    assert_eq!((summary.failed, provider.charged()), (4, 0));
+    assert_eq!(provider.count("trigger"), 1 + 1 + 2 + 4, "with the country, without it, then halved to single questions");
+}
