@@ -4,6 +4,7 @@
     python trigger_org_evaluation_workflow.py acme
     python trigger_org_evaluation_workflow.py demo --simulate
     python trigger_org_evaluation_workflow.py --orgs-file orgs.yaml --parallel 3
+    python trigger_org_evaluation_workflow.py --run-id RUN_ID        # one row of geo_runs, whoever inserted it
 
 It is `overheard run`: name variations, the matrix of questions, models and locations, extraction, a summary with its
 cost. An interrupted batch is continued; `--new` forces a new one. Keys and stores come from the environment or `.env`.

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,46 @@ def oracle(folder: Path) -> None:
         )
 
 
+def rate_limit(folder: Path) -> None:
+    """Answered, of what a bucket of `rate` at once and `rate` a second allows in the same time."""
+    rate, count = 50, 1_500
+    print(f"\nGoodput under a hard rate limit: {count} questions, {rate} at once and {rate} a second, 200 ms a call")
+    with Server(seed=1, latency_ms=200, requests_per_second=rate, perfect=True) as server:
+        facts = measure("rate_limited", server.url, count, folder)
+        ledger = server.ledger()
+    if facts is None:
+        return
+    (replies,) = ledger["replies"].values()
+    starts = [charge["started_ms"] for charge in ledger["charges"]]
+    # By the provider's clock: what it allowed between the first call and the last.
+    allowed = rate + rate * (max(starts) - min(starts)) / 1_000
+    print(
+        f"  {facts['answered']} answered in {facts['run_seconds']:.2f} s, {allowed:.0f} allowed: "
+        f"{facts['answered'] / allowed:.1%} (bar 95 %), {replies.get('429', 0)} answers 429"
+    )
+
+
+def snapshot_lag(folder: Path) -> None:
+    """From a snapshot's readiness at the provider to the hand-over of its rows to the store."""
+    print("\nSnapshot ready → rows stored: 100 questions × 3 engines, snapshots of 30 s ± 50 %, polls as by default")
+    with Server(seed=1, snapshot_ms=30_000, spread=0.5, perfect=True) as server:
+        facts = measure("snapshot_lag", server.url, 100, folder)
+        ledger = server.ledger()
+    if facts is None:
+        return
+    stored: dict[tuple[str, str], float] = {(model, text): at for model, text, at in facts["stored"]}
+    shares = []
+    for charge in ledger["charges"]:
+        last = max(stored[charge["model"], text] for text in charge["inputs"])
+        shares.append((last - charge["finished_ms"]) / (charge["finished_ms"] - charge["started_ms"]))
+    requests = sum(count for name, count in ledger["requests"].items() if name.startswith("brightdata"))
+    refused = ledger["most_429_in_five_minutes"].get("brightdata", 0)
+    print(
+        f"  {len(shares)} snapshots: {sum(shares) / len(shares):.1%} of the duration in the mean, {max(shares):.1%} at worst "
+        f"(bar 10 %), {requests} requests, {refused} answers 429 in five minutes (bar 8)"
+    )
+
+
 def old_way(folder: Path) -> None:
     print("\n100 questions, ChatGPT, 2 locations, a snapshot takes 1 s (real ones: a minute)")
     with Server(seed=1, snapshot_ms=1_000, perfect=True) as server:
@@ -141,13 +182,21 @@ def main() -> None:
         "--cells", type=int, nargs="*", default=[10_000, 100_000, 1_000_000], help="cells of the memory table"
     )
     parser.add_argument("--answer-chars", type=int, default=4_000)
+    names = ["per_question", "oracle", "rate_limit", "snapshot_lag", "old_way", "memory"]
+    parser.add_argument("--only", choices=names, action="append", help="this table alone; may be given more than once")
     arguments = parser.parse_args()
+    tables: list[Callable[[Path], None]] = [
+        lambda folder: per_question(arguments.count, folder, arguments.answer_chars),
+        oracle,
+        rate_limit,
+        snapshot_lag,
+        old_way,
+        lambda folder: memory(arguments.cells, folder),
+    ]
     with tempfile.TemporaryDirectory(prefix="overheard-bench-") as name:
-        folder = Path(name)
-        per_question(arguments.count, folder, arguments.answer_chars)
-        oracle(folder)
-        old_way(folder)
-        memory(arguments.cells, folder)
+        for table_name, table in zip(names, tables, strict=True):
+            if arguments.only is None or table_name in arguments.only:
+                table(Path(name))
 
 
 if __name__ == "__main__":

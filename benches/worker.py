@@ -192,6 +192,7 @@ async def tensorzero_client(url: str, count: int, folder: Path) -> dict[str, Any
     return {"answered": answered}
 
 
+SCRAPED = ("chatgpt", "perplexity", "gemini")
 MATRIX_MODELS = ("chatgpt", "perplexity", "gpt-4.1", "claude-sonnet-4-5")
 
 
@@ -212,6 +213,32 @@ async def makespan(url: str, count: int, folder: Path) -> dict[str, Any]:
         summary = await pipeline.run(org(count, MATRIX_MODELS, ["US", "DE"]), extraction="local", new=True)
         wall = time.perf_counter() - began
     return {"answered": summary.answered, "run_seconds": wall}
+
+
+async def rate_limited(url: str, count: int, _: Path) -> dict[str, Any]:
+    """`count` questions of a provider that refuses what is too fast."""
+    from overheard import Provider
+
+    began = time.perf_counter()
+    outcomes = await Provider.for_model(MODEL).run_question_batch(questions(count))
+    wall = time.perf_counter() - began
+    return {"answered": sum(outcome.status == "answered" for outcome in outcomes), "run_seconds": wall}
+
+
+async def snapshot_lag(url: str, count: int, folder: Path) -> dict[str, Any]:
+    """When the rows of each snapshot were stored; the polls are as they are by default."""
+    from overheard import Pipeline
+
+    asked = questions(count)
+    stored: list[tuple[str, str, float]] = []
+
+    async def keep(runs: Sequence[Any]) -> None:
+        at = time.time() * 1_000
+        stored.extend((run.model, asked[int(run.question_id[1:])], at) for run in runs)
+
+    async with Pipeline(store=f"sqlite:///{folder}/lag.db", on_question_runs=keep) as pipeline:
+        summary = await pipeline.run(org(count, SCRAPED, ["US"]), extraction="local", new=True)
+    return {"answered": summary.answered, "stored": stored}
 
 
 async def our_way(url: str, count: int, folder: Path) -> dict[str, Any]:
@@ -239,7 +266,7 @@ CASES = {
     case.__name__: case
     for case in (
         overheard_execution, overheard_sqlite, overheard_memory, aiohttp_raw, openai_client, litellm_client,
-        tensorzero_client, makespan, our_way, old_way,
+        tensorzero_client, makespan, rate_limited, snapshot_lag, our_way, old_way,
     )
 }  # fmt: skip
 

@@ -10,6 +10,11 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     fn now_ms(&self) -> i64;
     /// Uniform in `[0, 1)`.
     fn random(&self) -> f64;
+    /// An id that nobody else has: of a submission, of a file. Follows from the seed where there is one.
+    fn id(&self) -> String {
+        let half = || (self.random() * (1u64 << 32) as f64) as u32;
+        format!("{:08x}{:08x}{:08x}{:08x}", half(), half(), half(), half())
+    }
 }
 
 /// The machine's clock, with a generator seeded from the system.

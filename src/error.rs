@@ -3,6 +3,8 @@
 //! Must not hold a secret, a request body or an unbounded reply: `body` is a bounded excerpt. Errors cross to Python and
 //! into the store as data, so everything here serialises.
 
+use std::any::Any;
+
 use serde::{Deserialize, Serialize};
 
 /// The result of everything that can fail.
@@ -22,6 +24,9 @@ pub enum ErrorKind {
     Overloaded,
     /// Out of money at the provider. Never retried; stops the provider.
     QuotaExhausted,
+    /// The provider is down, or told us to stay away for longer than a start waits. Never retried; stops the provider, whose cells
+    /// stay open for a resume.
+    Unavailable,
     /// Bad key, missing permission, bad certificate. Never retried; stops the provider.
     Auth,
     /// The provider refused this request (4xx). Never retried.
@@ -52,6 +57,10 @@ pub enum ErrorKind {
     Config,
     /// The provider cannot do what was asked (batching, a location, web search).
     Unsupported,
+    /// Another start works on the model run. Nothing was begun.
+    Locked,
+    /// Another start took the model run over while this one worked on it: nothing more may be sent or written.
+    LeaseLost,
     /// The journal cannot be written or read.
     Journal,
     /// A bug of ours, caught.
@@ -62,7 +71,7 @@ impl ErrorKind {
     /// True when the whole provider must stop: every further call would fail the same way.
     #[must_use]
     pub fn stops_provider(self) -> bool {
-        matches!(self, Self::Auth | Self::QuotaExhausted)
+        matches!(self, Self::Auth | Self::QuotaExhausted | Self::Unavailable)
     }
 }
 
@@ -115,6 +124,9 @@ pub struct Context {
     pub host_call: Option<u64>,
 }
 
+/// Code of an error of the TLS handshake: no byte of the request was sent. Never together with a status.
+pub const TLS_FAILED: &str = "tls_failed";
+
 /// Longest excerpt of a provider's reply that an error keeps, in characters.
 pub const BODY_EXCERPT: usize = 500;
 
@@ -136,11 +148,25 @@ impl Error {
         Self::new(ErrorKind::Internal, message)
     }
 
+    /// A bug of ours that showed as a panic.
+    #[must_use]
+    pub fn panicked(payload: &(dyn Any + Send)) -> Self {
+        let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let text: String = text.unwrap_or("no message").chars().take(BODY_EXCERPT).collect();
+        Self::internal(format!("the core panicked: {text}"))
+    }
+
     /// The same error with its context changed.
     #[must_use]
     pub fn with(mut self, change: impl FnOnce(&mut Context)) -> Self {
         change(&mut self.context);
         self
+    }
+
+    /// True when the TLS handshake failed: nothing was sent, so nothing can have been charged.
+    #[must_use]
+    pub fn is_before_sending(&self) -> bool {
+        self.kind == ErrorKind::NotSent || self.context.status_code.is_none() && self.context.code.as_deref() == Some(TLS_FAILED)
     }
 
     /// Keeps a bounded excerpt of the provider's reply.

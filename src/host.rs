@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::domain::{Batch, ExistingKey, Extraction, ModelRun, Outcome, PairProgress, QuestionRun};
+use crate::config::Redactor;
+use crate::domain::{Batch, ExistingKey, Extraction, HeldLease, Lease, ModelRun, Outcome, PairProgress, QuestionRun};
 use crate::error::{Error, ErrorKind, Result};
 use crate::providers::Ask;
 
@@ -59,6 +60,31 @@ pub enum HostCall {
     LoadFact(String),
     /// Keep a fact.
     SaveFact(String, String),
+    /// Take the leases of model runs, each for itself.
+    AcquireLeases {
+        /// The model runs.
+        run_ids: Vec<String>,
+        /// For whom.
+        owner: String,
+        /// Life without renewal, in milliseconds.
+        ttl_ms: i64,
+    },
+    /// Renew leases that are held.
+    RenewLeases {
+        /// Which.
+        leases: Vec<HeldLease>,
+        /// Whose.
+        owner: String,
+        /// Life without renewal, in milliseconds.
+        ttl_ms: i64,
+    },
+    /// Give leases back.
+    ReleaseLeases {
+        /// Which.
+        leases: Vec<HeldLease>,
+        /// Whose.
+        owner: String,
+    },
 }
 
 impl HostCall {
@@ -75,6 +101,9 @@ impl HostCall {
             Self::Ask { .. } => "ask",
             Self::LoadFact(_) => "load_fact",
             Self::SaveFact(..) => "save_fact",
+            Self::AcquireLeases { .. } => "acquire_lease",
+            Self::RenewLeases { .. } => "renew_lease",
+            Self::ReleaseLeases { .. } => "release_lease",
         }
     }
 }
@@ -92,6 +121,8 @@ pub enum HostReply {
     Outcomes(Vec<Outcome>),
     /// The fact, if kept.
     Fact(Option<String>),
+    /// One per lease asked for, in order; `None`: the store has no leases.
+    Leases(Option<Vec<Lease>>),
 }
 
 /// Severity of a log line, as Python's `logging` counts it.
@@ -133,6 +164,7 @@ type Pending = HashMap<u64, oneshot::Sender<Result<HostReply>>>;
 #[derive(Clone)]
 pub struct Host {
     inner: Arc<Inner>,
+    redactor: Arc<Redactor>,
 }
 
 struct Inner {
@@ -161,7 +193,14 @@ impl Host {
     #[must_use]
     pub fn with_ask_timeout(port: Arc<dyn HostPort>, timeout: Duration, ask_timeout: Duration) -> Self {
         let (pending, next, window) = (Mutex::default(), AtomicU64::new(1), Semaphore::new(WINDOW));
-        Self { inner: Arc::new(Inner { port, pending, next, window, timeout, ask_timeout }) }
+        let inner = Arc::new(Inner { port, pending, next, window, timeout, ask_timeout });
+        Self { inner, redactor: Arc::default() }
+    }
+
+    /// The same host, in whose log lines these keys do not stand.
+    #[must_use]
+    pub fn redacting(self, redactor: Redactor) -> Self {
+        Self { redactor: Arc::new(redactor), ..self }
     }
 
     /// Asks and waits for the answer. Dropping the future withdraws the call.
@@ -202,9 +241,9 @@ impl Host {
         }
     }
 
-    /// Sends a log line. Control characters (from answers, names) are escaped, so a line stays a line.
+    /// Sends a log line. Keys are masked; control characters (from answers, names) are escaped, so a line stays a line.
     pub fn log(&self, level: Level, line: impl AsRef<str>) {
-        self.inner.port.push(Event::Log(level, one_line(line.as_ref())));
+        self.inner.port.push(Event::Log(level, one_line(&self.redactor.clean(line.as_ref()))));
     }
 
     /// Sends the progress of all pairs.

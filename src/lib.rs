@@ -8,7 +8,8 @@
 //! 4. [`providers`], [`extract`]: codecs and text analysis. Neither does I/O.
 //! 5. [`store`], [`journal`]: what the user keeps; what we keep about paid work in flight.
 //! 6. [`pipeline`], [`host`]: the engine, and how it asks the embedding program for something.
-//! 7. `python` (feature): the only place that names `pyo3`.
+//! 7. [`insights`]: metrics over stored question runs; names `domain` only, and only the bridge names it.
+//! 8. `python` (feature): the only place that names `pyo3`.
 //!
 //! [`simulator`] (feature) is a fake of the provider APIs on a real socket. It uses no other module of this crate.
 
@@ -19,6 +20,7 @@ pub mod error;
 pub mod extract;
 pub mod host;
 pub mod http;
+pub mod insights;
 pub mod journal;
 pub mod pipeline;
 pub mod providers;

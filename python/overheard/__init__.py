@@ -24,9 +24,10 @@ from overheard._core import (
     Usage,
     __version__,
 )
-from overheard.batch import Batch, BatchStatus, ModelRun
+from overheard.batch import Batch, BatchStatus, Lease, ModelRun
 from overheard.errors import (
     AuthError,
+    BatchLocked,
     BudgetExceeded,
     ConfigError,
     ConnectError,
@@ -35,6 +36,7 @@ from overheard.errors import (
     InterruptedRun,
     InvalidRequestError,
     JournalError,
+    LeaseLost,
     OverheardError,
     ProviderError,
     QuotaError,
@@ -47,7 +49,9 @@ from overheard.errors import (
     TimeoutError,
     UnsupportedError,
 )
-from overheard.org import Location, Org, Question
+from overheard.extractor import Extractor
+from overheard.insights import Insights
+from overheard.org import KnownCompetitor, Location, Org, Question
 from overheard.orgfile import demo_org, load_orgs
 from overheard.pipeline import Pipeline, RunOptions
 from overheard.protocols import ProviderProtocol, Store
@@ -60,6 +64,7 @@ __all__ = [
     "Ask",
     "AuthError",
     "Batch",
+    "BatchLocked",
     "BatchStatus",
     "BudgetExceeded",
     "CallbackStore",
@@ -71,10 +76,15 @@ __all__ = [
     "ExistingKey",
     "ExtractedCitation",
     "Extraction",
+    "Extractor",
+    "Insights",
     "InternalError",
     "InterruptedRun",
     "InvalidRequestError",
     "JournalError",
+    "KnownCompetitor",
+    "Lease",
+    "LeaseLost",
     "Location",
     "ModelRun",
     "Org",

@@ -3,6 +3,7 @@
 Users meet the record classes through `overheard`; the rest is private to the package. Checked by stubtest.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -24,6 +25,8 @@ __all__ = [
     "ExistingKey",
     "ExtractedCitation",
     "Extraction",
+    "InsightsTable",
+    "LocalExtractor",
     "OrgEvaluation",
     "Outcome",
     "Port",
@@ -37,12 +40,18 @@ __all__ = [
     "_selftest",
     "_shutdown",
     "extraction_rows",
+    "extractions_from_rows",
+    "inspect_journal",
     "provider_facts",
     "question_run_rows",
     "question_runs_from_rows",
     "quote",
+    "quote_structured",
     "start_ask",
+    "start_extract",
+    "start_quote",
     "start_run",
+    "start_structured",
 ]
 
 _Status: TypeAlias = Literal["answered", "refused", "no_answer", "failed"]
@@ -389,6 +398,26 @@ class OrgEvaluation(_Record):
     def share_of_voice(self) -> float | None:
         """Characters of `mention_text` / characters of the answer; 0: not mentioned, `None`: the answer is empty."""
 
+    @property
+    def sentiment_quote(self) -> str | None:
+        """The passage that the sentiment rests on; stands in the answer. `None` when nothing shows it."""
+
+    @property
+    def list_position(self) -> int | None:
+        """Number of the item that presents the org, when the answer ranks alternatives in a list; else `None`."""
+
+    @property
+    def occurrences(self) -> int:
+        """How often the prose names the org."""
+
+    @property
+    def prominence(self) -> float | None:
+        """1 - offset of the first mention / length of the answer, in characters; `None` when not mentioned."""
+
+    @property
+    def shares(self) -> dict[str, float | None]:
+        """Share of voice by `occurrences`, `citations`, `words`, `position_adjusted`; `None`: nothing to count."""
+
 @final
 class Competitor(_Record):
     """Another brand the answer names."""
@@ -402,6 +431,18 @@ class Competitor(_Record):
     @property
     def position(self) -> int:
         """1-based order of first appearance among the competitors."""
+
+    @property
+    def occurrences(self) -> int:
+        """How often the prose names it, in all its forms."""
+
+    @property
+    def parent(self) -> str | None:
+        """The company that owns the brand; `None`: not known."""
+
+    @property
+    def merged(self) -> list[dict[str, str]]:
+        """Other forms that were counted as this brand: `name`, and why (`reason`); a new list each time."""
 
 @final
 class ExtractedCitation(_Record):
@@ -436,6 +477,20 @@ class ExtractedCitation(_Record):
     @property
     def position(self) -> int:
         """1-based order in the answer."""
+
+    @property
+    def site_class(
+        self,
+    ) -> Literal["own", "competitor", "news", "social", "reference", "directory", "government", "other"]:
+        """What kind of site it is; `class` in `to_dict()`."""
+
+    @property
+    def source(self) -> Literal["provider", "text", "both"]:
+        """Where it was found."""
+
+    @property
+    def cited_text(self) -> str | None:
+        """The sentence it is cited for; `None`: not told."""
 
 @final
 class Extraction(_Record):
@@ -482,6 +537,20 @@ class Extraction(_Record):
     @property
     def extractor_version(self) -> str:
         """Changes whenever the rules or prompts change what comes out."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what the org's entry told the rules: 16 hexadecimal digits; empty: not kept."""
+
+    @property
+    def evidence(self) -> dict[str, Any]:
+        """What each field rests on: field to `method`, `spans` (pairs of characters), `note`; beside them `hits`,
+        `injection`, `disagreement`. What has no value is left out; a new mapping each time.
+        """
+
+    @property
+    def injection_suspected(self) -> bool:
+        """The answer looks as if it wanted to steer its reader's model; `evidence["injection"]` says why."""
 
     @property
     def evaluation(self) -> OrgEvaluation:
@@ -583,6 +652,8 @@ class ExistingKey(_Record):
         maybe_charged_micro_usd: int = 0,
         extraction_cost_micro_usd: int = 0,
         extraction_maybe_charged_micro_usd: int = 0,
+        unpriced: int = 0,
+        extraction_unpriced: int = 0,
         citations: int = 0,
         competitors: int = 0,
         error_kind: str | None = None,
@@ -616,6 +687,14 @@ class ExistingKey(_Record):
         """The part of `maybe_charged_micro_usd` that belongs to its extraction."""
 
     @property
+    def unpriced(self) -> int:
+        """Charges that are not known: of the answer, and of its extraction; 0 to 2."""
+
+    @property
+    def extraction_unpriced(self) -> int:
+        """The part of `unpriced` that belongs to its extraction, also when that failed; 0 or 1."""
+
+    @property
     def citations(self) -> int:
         """Stored citation rows."""
 
@@ -632,6 +711,88 @@ def provider_facts(model: str, settings_json: str, /) -> str:
 
     Raises:
         ConfigError: Unknown model or price, a missing key.
+    """
+
+@final
+class LocalExtractor:
+    """The compiled rules of extraction for one org; see `overheard.Extractor`."""
+
+    def __new__(cls, org_json: str, names: Sequence[str] = (), /) -> LocalExtractor:
+        """The org as its `to_dict()` has it; `names` are further forms of its name.
+
+        Raises:
+            ValueError: `org_json` is no org.
+        """
+
+    @property
+    def version(self) -> str:
+        """The rules' version."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what the org's entry and the names told the rules."""
+
+    @property
+    def names(self) -> list[str]:
+        """All name forms looked for."""
+
+    @property
+    def names_key(self) -> str:
+        """What a model's variations of the name depend on: a store keeps them under `names:<model>:<this>`."""
+
+    def runs(self, answers: Iterable[object], first: int, /) -> list[QuestionRun]:
+        """Answers as question runs; what is none gets a key of its own, numbered from `first`.
+
+        Raises:
+            TypeError: An answer is neither text, `Outcome`, `QuestionRun` nor None.
+        """
+
+    def extract(self, runs: list[QuestionRun], /) -> list[Extraction]:
+        """One extraction a question run, in order."""
+
+    def replay(self, pairs: list[tuple[QuestionRun, Extraction]], /) -> list[Extraction]:
+        """One extraction a pair of question run and earlier extraction, in order.
+
+        The earlier one's money stays, and what only a model can say.
+        """
+
+@final
+class InsightsTable:
+    """Question runs of one or more batches, and what is measured over them; see `overheard.insights`."""
+
+    def __new__(cls, org_json: str, seed: int, /) -> InsightsTable:
+        """An empty table; the org as its `to_dict()` has it, the seed of the bootstrap's draws from 0 to 2**64 - 1.
+
+        Raises:
+            ValueError: `org_json` is no JSON.
+        """
+
+    def add(self, batch_id: str, rows: Iterable[object], /) -> None:
+        """Adds rows of `InsightStore.insight_rows`; what of one cannot be read is not known."""
+
+    def measure(self, options_json: str, /) -> str:
+        """The report as JSON; `options_json` as `src/insights/report.rs` has it.
+
+        Raises:
+            ValueError: The options are not as agreed.
+        """
+
+    def explain(
+        self, metric: str, model: str | None = None, location: str | None = None, /
+    ) -> list[dict[str, Any]] | None:
+        """The question runs of a figure; None: there is no such figure, model or location."""
+
+    def compare(self, earlier: InsightsTable, /) -> str:
+        """What changed since an earlier table, as JSON."""
+
+    def __len__(self) -> int:
+        """How many question runs there are."""
+
+def inspect_journal(folder: str | os.PathLike[str], batch_id: str, /) -> str:
+    """What the journal in `folder` holds of a batch, as JSON: `folder_id` and `files`. Locks and changes nothing.
+
+    Raises:
+        JournalError: The folder or a file is there and cannot be read.
     """
 
 def question_run_rows(runs: Iterable[QuestionRun], /) -> list[tuple[Any, ...]]:
@@ -654,6 +815,15 @@ def extraction_rows(
 
     Their columns: `ORG_EVAL_COLUMNS`, `ORG_COMPETITOR_COLUMNS`, `ORG_CITATION_COLUMNS`, `ORG_EVAL_COLUMNS`.
     An extraction with an error is in `failed` only: the store keeps its cost and its error, and no child row.
+    """
+
+def extractions_from_rows(
+    evals: Iterable[Sequence[Any]], competitors: Iterable[Sequence[Any]], citations: Iterable[Sequence[Any]], /
+) -> list[Extraction]:
+    """The inverse of `extraction_rows`, in the order of `evals`; the other rows follow their `cell_key`.
+
+    Raises:
+        ValueError: A column holds what it cannot; the column is named.
     """
 
 def _restore(name: str, fields: Mapping[str, Any], raw: bytes, /) -> object:
@@ -710,8 +880,38 @@ def start_run(port: Port, token: int, spec_json: str, /) -> Session:
 def start_ask(port: Port, token: int, spec_json: str, /) -> Session:
     """Asks a list of questions of one model; raises as `start_run`."""
 
+def start_quote(port: Port, token: int, spec_json: str, /) -> Session:
+    """What a start that goes on with a stored batch would do and cost; raises as `start_run`."""
+
+def start_structured(port: Port, token: int, spec_json: str, /) -> Session:
+    """Makes one structured call with the extraction model; raises as `start_run`.
+
+    The spec has `schema_name`, `schema` (strict: an object, every property required), `system`, `user`,
+    `max_cost_micro_usd` (None: no cap) and `settings`. The session ends with a mapping: `json` (the JSON object of the
+    reply as text; None when it failed), `provider`, `model`, `usage`, `cost_micro_usd` (None: unpriced),
+    `maybe_charged_micro_usd`, `attempts` (requests sent), `error` (None, or why it failed).
+    """
+
+def start_extract(port: Port, token: int, spec_json: str, runs: list[QuestionRun], /) -> Session:
+    """Extracts from question runs with the extraction model; raises as `start_run`.
+
+    The spec has `org`, `names`, `max_cost_micro_usd` (None: no cap) and `settings`. The session ends with one
+    `Extraction` a question run, in order; one that the model was not asked about has an `error`.
+    """
+
+def quote_structured(spec_json: str, /) -> str:
+    """Who would answer a structured call and what it can cost, as JSON, without making it.
+
+    `provider`, `model`, `worst_case_micro_usd` (one request), `most_micro_usd` (a repair and a
+    second sending of each request included).
+
+    Raises:
+        ConfigError: The specification cannot be read, or the key of the model is missing.
+        UnsupportedError: The extraction model has no structured output.
+    """
+
 def quote(spec_json: str, /) -> str:
-    """What a run would do and cost at most, as JSON, without doing it.
+    """What the run of a new batch would do and cost at most, as JSON, without doing it.
 
     Raises:
         ConfigError: The specification cannot be read or a setting is wrong.

@@ -17,12 +17,12 @@ import logging
 import time
 import types
 import weakref
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import Any, Literal
 
 from overheard import _core, _loops
-from overheard.errors import InternalError, OverheardError, StoreError, describe, from_fields, to_fields
+from overheard._threads import Threads, settle
+from overheard.errors import InternalError, LeaseLost, OverheardError, StoreError, describe, from_fields, to_fields
 
 __all__ = ["drive"]
 
@@ -32,12 +32,20 @@ logger = logging.getLogger("overheard")
 BLOCKED = 1.0
 #: Seconds that callbacks get to end after they were cancelled.
 CANCEL_GRACE = 5.0
-#: Seconds that the exit hook waits, for each of its two steps.
+#: Seconds that the exit hook waits, for each of the core's two steps.
 EXIT_GRACE = 1.0
+#: Seconds that plain callbacks get to return at exit: a store in the middle of a write should end it.
+CALLBACK_GRACE = 5.0
 #: Threads for a plain `ask` at most; they are made when needed.
 ASK_THREADS = 32
 
-_START: dict[str, Callable[[_core.Port, int, str], _core.Session]] = {"run": _core.start_run, "ask": _core.start_ask}
+_START: dict[str, Callable[..., _core.Session]] = {
+    "run": _core.start_run,
+    "ask": _core.start_ask,
+    "quote": _core.start_quote,
+    "structured": _core.start_structured,
+    "extract": _core.start_extract,
+}
 _tokens = itertools.count(1)
 
 _live: weakref.WeakSet[_Driver] = weakref.WeakSet()
@@ -51,6 +59,7 @@ def _at_exit() -> None:
         pass  # a daemon thread starts sessions meanwhile
     finally:
         _core._shutdown(EXIT_GRACE)
+        settle(CALLBACK_GRACE)
 
 
 # At import: a user's hooks are registered later, run earlier, and still find a working core.
@@ -58,24 +67,28 @@ atexit.register(_at_exit)
 
 
 async def drive(
-    kind: Literal["run", "ask"],
+    kind: Literal["run", "ask", "quote", "structured", "extract"],
     spec_json: str,
     handlers: Mapping[str, Callable[..., Any]],
     *,
+    records: Sequence[Any] | None = None,
     on_progress: Callable[[list[dict[str, Any]]], None] | None = None,
     on_session: Callable[[_core.Session], None] | None = None,
 ) -> Any:
     """Runs a session to its end. Cancelling the awaiting task cancels the session and its callbacks at once.
 
     Args:
-        kind: `run`: a batch; `ask`: a plain list of questions.
+        kind: `run`: a batch; `ask`: a plain list of questions; `quote`: what a batch would cost from here on;
+            `structured`: one call under a JSON schema; `extract`: a list of answers with the extraction model.
         spec_json: What to do, as the core reads it.
         handlers: The callback of each host call by name, async or plain.
+        records: What the session works on beside its spec: the question runs of `extract`.
         on_progress: Called on the loop with the state of all pairs.
         on_session: Called with the session before it is awaited; `session.stop()` stops it gracefully.
 
     Returns:
-        The summary as a dict (`run`), or a list of `Outcome` (`ask`).
+        The summary as a dict (`run`), a list of `Outcome` (`ask`) or `Extraction` (`extract`), the quote or the
+        structured outcome as a dict.
 
     Raises:
         OverheardError: What ended the session.
@@ -85,12 +98,12 @@ async def drive(
     driver = _Driver(_loops.acquire(), handlers, on_progress)
     collected = False
     try:
-        driver.start(_START[kind], spec_json)
+        driver.start(_START[kind], spec_json, *(() if records is None else (records,)))
         if on_session is not None:
             on_session(driver.session)
         return await driver.result()
-    except GeneratorExit:  # collected without a loop: nothing can be awaited any more
-        collected = True
+    except GeneratorExit:  # collected without a loop, so that nothing can be awaited; or a callback raised it
+        collected = not driver.ended
         raise
     finally:
         if collected:
@@ -120,14 +133,21 @@ class _Driver:
         self._end: asyncio.Future[tuple[bool, Any]] = self._loop.create_future()
         self._open: set[int] = set()
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        #: Callbacks that were given up and still run, by name: none is called again beside itself.
+        self._leaving: dict[str, set[asyncio.Task[None]]] = {}
         self._errors: dict[int, tuple[str, BaseException]] = {}
-        self._executors: dict[str, ThreadPoolExecutor] = {}
+        self._executors: dict[str, Threads] = {}
         self._warned: set[str] = set()
         _live.add(self)
 
-    def start(self, start: Callable[[_core.Port, int, str], _core.Session], spec_json: str) -> None:
+    def start(self, start: Callable[..., _core.Session], spec_json: str, *records: Sequence[Any]) -> None:
         self._bridge.receivers[self._token] = self
-        self.session = start(self._bridge.port, self._token, spec_json)
+        self.session = start(self._bridge.port, self._token, spec_json, *records)
+
+    @property
+    def ended(self) -> bool:
+        """True when the session's end is known."""
+        return self._end.done()
 
     async def result(self) -> Any:
         succeeded, value = await self._end
@@ -150,23 +170,29 @@ class _Driver:
                     if task in stuck:
                         logger.warning("callback %s goes on although it was cancelled (call %d)", task.get_name(), call)
         finally:
-            for executor in self._executors.values():
-                executor.shutdown(wait=False, cancel_futures=True)
+            self._end_threads()
             self._bridge.release()
 
     def abandon(self) -> None:
         """As `close`, without a loop: only the core is told. In a forked child not even that has an effect."""
+        if self._loop.is_closed():
+            self.hush()
         self._cancel()
+        self._end_threads()
         self._bridge.abandon()
 
     def hush(self) -> None:
-        """At exit, on a loop that was left as it is: a callback that never got its first step says nothing."""
+        """On a loop that was left as it is or closed: a callback that never got its first step says nothing."""
         if self._loop.is_running():
             return
         for task in list(self._tasks.values()):
             coroutine = task.get_coro()
             if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
                 coroutine.close()
+
+    def _end_threads(self) -> None:
+        for executor in self._executors.values():
+            executor.shutdown()
 
     def _cancel(self) -> dict[int, asyncio.Task[None]]:
         self._bridge.receivers.pop(self._token, None)
@@ -187,7 +213,7 @@ class _Driver:
             case (_, "forget", call):
                 self._open.discard(call)
                 if (task := self._tasks.pop(call, None)) is not None:
-                    task.cancel()
+                    self._withdraw(task)
             case (_, "log", level, line):
                 logger.log(level, "%s", line)
             case (_, "progress", pairs):
@@ -207,6 +233,13 @@ class _Driver:
         if hasattr(error, "add_note") and note not in getattr(error, "__notes__", ()):
             error.add_note(note)
         return error
+
+    def _withdraw(self, task: asyncio.Task[None]) -> None:
+        """Cancels a callback that took too long. Only its waiter is free: it may swallow that and go on."""
+        leaving = self._leaving.setdefault(task.get_name(), set())
+        leaving.add(task)
+        task.add_done_callback(leaving.discard)
+        task.cancel()
 
     def _progress(self, pairs: list[dict[str, Any]]) -> None:
         if self._on_progress is None:
@@ -235,7 +268,9 @@ class _Driver:
             if error is None:
                 self.session.complete(call, value)
         except GeneratorExit:
-            raise
+            raise  # this coroutine is closed
+        except _ClosedByCallback as raised:
+            error = raised.__cause__
         except BaseException as raised:
             if isinstance(raised, asyncio.CancelledError) and await self._is_withdrawn(call):
                 raise  # we cancelled it, or the whole loop ends
@@ -261,6 +296,8 @@ class _Driver:
         handler = self._handlers.get(name)
         if handler is None:
             return NotImplementedError(f"no callback is given for {name}"), None
+        if name != "ask" and (leaving := self._leaving.get(name)):
+            await asyncio.wait(leaving)  # the same rows must not be under way twice
         if _is_async(handler):
             return None, await self._watched(name, handler(*arguments))
         context = contextvars.copy_context()  # the caller's: the task was made in it
@@ -269,10 +306,10 @@ class _Driver:
             return None, await self._watched(name, value[1])
         return value
 
-    def _executor(self, name: str) -> ThreadPoolExecutor:
+    def _executor(self, name: str) -> Threads:
         key, threads = ("ask", ASK_THREADS) if name == "ask" else ("store", 1)
         if key not in self._executors:
-            self._executors[key] = ThreadPoolExecutor(threads, thread_name_prefix=f"overheard-{key}")
+            self._executors[key] = Threads(f"overheard-{key}", threads)
         return self._executors[key]
 
     def _fail(self, call: int, name: str, error: BaseException) -> None:
@@ -284,8 +321,10 @@ class _Driver:
         logger.error("callback %s raised %s: %s", name, type(error).__name__, text)
         logger.debug("callback %s raised here:", name, exc_info=error)
         self._errors[call] = (name, error)
-        # A provider's own RateLimitError keeps its meaning; a store's exception is never one of ours.
-        fields = to_fields(error) if name == "ask" and isinstance(error, OverheardError) else None
+        # A provider's own RateLimitError keeps its meaning, and so does a store's word that another process took over;
+        # any other exception of a store is the store's own.
+        kept = OverheardError if name == "ask" else LeaseLost
+        fields = to_fields(error) if isinstance(error, kept) else None
         try:
             self.session.fail(call, type(error).__name__, text, fields)
         except (TypeError, ValueError):  # fields that the core cannot read, such as a status code of 1e9
@@ -308,6 +347,8 @@ class _Driver:
                 step = send()
             except StopIteration as stop:
                 return stop.value
+            except GeneratorExit as error:
+                raise _ClosedByCallback from error
             finally:
                 self._check_step(name, started)
             try:
@@ -333,6 +374,10 @@ class _Driver:
                 name,
                 seconds,
             )
+
+
+class _ClosedByCallback(Exception):
+    """A callback raised `GeneratorExit`, which would be taken for the end of the coroutine that awaits it."""
 
 
 def _sender(steps: Any, value: Any) -> Callable[[], Any]:

@@ -99,18 +99,27 @@ class _Local(threading.local):
 _local = _Local()
 
 
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The loop that runs here.
+
+    Raises:
+        RuntimeError: No asyncio loop runs here; says what is needed.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "overheard needs a running asyncio event loop: await it from a coroutine (asyncio or uvloop, not trio)"
+        ) from None
+
+
 def acquire() -> Bridge:
     """The bridge of the running loop, with one more user.
 
     Raises:
         RuntimeError: No asyncio loop runs here.
     """
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        raise RuntimeError(
-            "overheard needs a running asyncio event loop: await it from a coroutine (asyncio or uvloop, not trio)"
-        ) from None
+    loop = running_loop()
     known = _local.bridges.get(loop)
     bridge = known() if known is not None else None
     if bridge is None or not bridge.is_ours:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
+from overheard._quiet import QuietText
 from overheard.batch import Batch, ModelRun
 from overheard.errors import ConfigError
 from overheard.org import Location, Org, Question
@@ -43,7 +44,7 @@ class Plan:
     locations: tuple[Location, ...]
     questions: tuple[Question, ...]
     repeats: int
-    extraction: Literal["local", "llm"]
+    extraction: Literal["local", "llm", "llm-batch"]
     max_cost_micro_usd: int | None
 
     @classmethod
@@ -89,7 +90,7 @@ class Plan:
 
     @classmethod
     def from_batch(cls, batch: Batch) -> Plan:
-        """The plan a batch was made with.
+        """The plan a batch was made with, and the models of rows that another system inserted since.
 
         Raises:
             ConfigError: The batch was not made by this package.
@@ -100,7 +101,7 @@ class Plan:
             texts = {question.id: question for question in org.question_list}
             return cls(
                 org=org,
-                models=tuple(config["models"]),
+                models=tuple(dict.fromkeys([*config["models"], *(run.model for run in batch.model_runs)])),
                 locations=tuple(Location(**entry) for entry in config["locations"]),
                 questions=tuple(texts[entry] for entry in config["questions"]),
                 repeats=config["repeats"],
@@ -128,7 +129,7 @@ class Plan:
         return len(self.models) * max(1, len(self.locations)) * len(self.questions) * self.repeats
 
 
-def resolve_extraction(extraction: Extraction, settings: Settings) -> Literal["local", "llm"]:
+def resolve_extraction(extraction: Extraction, settings: Settings) -> Literal["local", "llm", "llm-batch"]:
     """What `auto` means here: `llm` when the extraction model's key is set, else `local`.
 
     Raises:
@@ -136,10 +137,8 @@ def resolve_extraction(extraction: Extraction, settings: Settings) -> Literal["l
     """
     if extraction == "auto":
         return "llm" if settings.keys.get(_extraction_account(settings)) else "local"
-    if extraction == "llm-batch":
-        raise ConfigError("extraction: llm-batch is not available yet; use llm", field="extraction")
-    if extraction not in ("local", "llm"):
-        raise ConfigError(f"extraction: '{extraction}' is none of auto, local, llm", field="extraction")
+    if extraction not in ("local", "llm", "llm-batch"):
+        raise ConfigError(f"extraction: '{extraction}' is none of auto, local, llm, llm-batch", field="extraction")
     return extraction
 
 
@@ -178,28 +177,69 @@ def run_spec(
     settings: Mapping[str, Any],
     custom: Mapping[str, ProviderProtocol],
     retry_failed: bool = False,
+    owner: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    holistic: tuple[int, int] = (0, 0),
 ) -> str:
-    """The JSON of a run, as `RunSpec` of the engine reads it. Holds the keys: hand it to the engine only."""
-    return json.dumps(
-        {
-            "phase": phase,
-            "batch_id": batch.batch_id,
-            "batch_key": batch.batch_key,
-            "created_at_ms": batch.created_at_ms or None,
-            "org": plan.org.to_dict(),
-            "models": [{"model": run.model, "run_id": run.run_id} for run in model_runs],
-            "batch_size": batch.batch_size,
-            "locations": [location.to_dict() for location in plan.locations],
-            "questions": [question.to_dict() for question in plan.questions],
-            "repeats": plan.repeats,
-            "extraction": plan.extraction,
-            "overhead_micro_usd": batch.overhead_micro_usd,
-            "retry_failed": retry_failed,
-            "max_cost_micro_usd": plan.max_cost_micro_usd,
-            "custom_providers": custom_providers(custom),
-            "settings": settings,
-        }
+    """The JSON of a run, as `RunSpec` of the engine reads it. Holds the keys: hand it to the engine only.
+
+    `owner` takes the leases of the model runs; None: none is taken.
+    `labels`: what log lines call a model run, by `run_id`.
+    `holistic`: what the batch's holistic insights were charged, and may have been charged, so far; micro-dollars.
+    """
+    model_runs = list(model_runs)
+    return QuietText(
+        json.dumps(
+            {
+                "phase": phase,
+                "batch_id": batch.batch_id,
+                "batch_key": batch.batch_key,
+                "created_at_ms": batch.created_at_ms or None,
+                "org": plan.org.to_dict(),
+                "models": [_model_spec(run, (labels or {}).get(run.run_id)) for run in model_runs],
+                "batch_size": batch.batch_size,
+                "locations": [location.to_dict() for location in plan.locations],
+                "questions": [question.to_dict() for question in plan.questions],
+                "repeats": plan.repeats,
+                "extraction": plan.extraction,
+                "overhead_micro_usd": batch.overhead_micro_usd,
+                "batch_overhead_micro_usd": batch.all_overhead_micro_usd + holistic[0],
+                "batch_overhead_maybe_charged_micro_usd": sum(
+                    run.overhead_maybe_charged_micro_usd for run in batch.model_runs
+                )
+                + holistic[1],
+                "retry_failed": retry_failed,
+                "owner": owner,
+                "ended": batch.finished_at_ms is not None,
+                "max_cost_micro_usd": plan.max_cost_micro_usd,
+                "budget_share": _budget_share(batch, model_runs),
+                "custom_providers": custom_providers(custom),
+                "settings": settings,
+            }
+        )
     )
+
+
+def _budget_share(batch: Batch, model_runs: Sequence[ModelRun]) -> tuple[int, int]:
+    """This start's share of what `max_cost` leaves: its model runs, of those that are open.
+
+    Other processes may run the others at the same time, and see nothing of what this one spends until it is stored;
+    with shares they cannot exceed the cap together.
+    """
+    mine = {run.run_id for run in model_runs}
+    others = sum(run.status in ("queued", "running") and run.run_id not in mine for run in batch.model_runs)
+    return max(1, len(mine)), max(1, len(mine)) + others
+
+
+def _model_spec(run: ModelRun, label: str | None) -> dict[str, Any]:
+    return {
+        "model": run.model,
+        "run_id": run.run_id,
+        "overhead_micro_usd": run.overhead_micro_usd,
+        "overhead_maybe_charged_micro_usd": run.overhead_maybe_charged_micro_usd,
+        "row": run.to_dict(),
+        "label": label,
+    }
 
 
 def custom_providers(custom: Mapping[str, ProviderProtocol]) -> list[dict[str, Any]]:

@@ -51,6 +51,11 @@ class ModelRun:
         error_message: Why it failed or stopped; None: it did not.
         lease_owner: Who works on it; None: nobody.
         lease_expires_at_ms: Milliseconds since 1970 UTC; a `running` row past this time was interrupted.
+        lease_fence: Fencing number: grows with every change of owner; 0: never leased.
+        journal_id: Id of the journal folder that has the work in flight; None before the first start.
+        journal_host: The host of that folder.
+        overhead_micro_usd: Charges that belong to no cell (name variations, duplicate submissions), over all starts.
+        overhead_maybe_charged_micro_usd: The same, for what may have been charged.
     """
 
     run_id: str
@@ -70,6 +75,11 @@ class ModelRun:
     error_message: str | None = None
     lease_owner: str | None = None
     lease_expires_at_ms: int | None = None
+    lease_fence: int = 0
+    journal_id: str | None = None
+    journal_host: str | None = None
+    overhead_micro_usd: int = 0
+    overhead_maybe_charged_micro_usd: int = 0
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelRun:
@@ -80,11 +90,93 @@ class ModelRun:
         """Every field, as the engine and the tables name it."""
         return asdict(self)
 
+    def is_leased(self, now: int) -> bool:
+        """Somebody holds its lease at `now` (milliseconds), whatever its status: it may have ended before its start."""
+        return self.lease_owner is not None and (self.lease_expires_at_ms or 0) > now
+
     def settled(self, now: int) -> ModelRun:
         """The same run, back to `queued` when it is `running` and its lease has expired by `now` (milliseconds)."""
         if self.status == "running" and (self.lease_expires_at_ms is None or self.lease_expires_at_ms <= now):
             return replace(self, status="queued", lease_owner=None, lease_expires_at_ms=None)
         return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """What a store says about the lease of a model run.
+
+    Attributes:
+        granted: It is the asker's until `expires_at_ms`.
+        fence: Fencing number: grows with every change of owner.
+        owner: Who has it now; None: nobody.
+        expires_at_ms: Milliseconds since 1970 UTC; None: nobody has it.
+        journal_id: Id of the journal folder the model run was worked on with before; None: never.
+        journal_host: The host of that folder; None: not known.
+        last_alive_ms: The latest moment at which the owner before can have done anything, milliseconds since 1970 UTC;
+            None: there was none.
+    """
+
+    granted: bool
+    fence: int
+    owner: str | None = None
+    expires_at_ms: int | None = None
+    journal_id: str | None = None
+    journal_host: str | None = None
+    last_alive_ms: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, as the engine names it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What a store says about work that is done once for each revision of a batch's answers.
+
+    Attributes:
+        granted: The asker does the work, until `expires_at_ms`.
+        revision: 1 for the first set of answers, one more for each later one.
+        done: The work was done for this revision.
+        taken_over: The owner before died at it; this is the second and last try.
+        note: What the owner before noted with `renew_claim`; None: nothing.
+        owner: Who has it now.
+        expires_at_ms: Milliseconds since 1970 UTC.
+    """
+
+    granted: bool
+    revision: int
+    done: bool = False
+    taken_over: bool = False
+    note: str | None = None
+    owner: str | None = None
+    expires_at_ms: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchInsights:
+    """A row of `geo_batch_insights`: the holistic insights of a batch for one revision of its answers.
+
+    Attributes:
+        batch_id: The batch.
+        revision: The revision of its answers: `Claim.revision`.
+        org_id: The org.
+        model: The model that wrote them; None: rules did.
+        prompt_version: Version of the prompt, or of the rules.
+        content: Agreements, disagreements, actions, counts of what was dropped; as `Holistic.to_dict()` gives it.
+        cost_micro_usd: What writing them was charged; None: unpriced.
+        maybe_charged_micro_usd: What may have been charged beside it: a call whose reply was lost.
+        created_at_ms: Milliseconds since 1970 UTC.
+    """
+
+    batch_id: str
+    revision: int
+    org_id: str
+    model: str | None
+    prompt_version: str
+    content: Mapping[str, Any]
+    cost_micro_usd: int | None = 0
+    maybe_charged_micro_usd: int = 0
+    created_at_ms: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +189,9 @@ class Batch:
         batch_size: Number of model runs.
         batch_key: Get-or-create key; None: none was given.
         config: The plan as it was when the batch was made: `org`, `models`, `locations`, `questions`, `repeats`,
-            `extraction`, `max_cost_micro_usd`. Empty for a batch another system made.
-        overhead_micro_usd: Charges of the batch that belong to no question run (name variations), over all starts.
+            `extraction`, `max_cost_micro_usd`, `settings`. Empty for a batch another system made.
+        overhead_micro_usd: Charges that belong to no question run and stand in the batch's own row: of batches of
+            version 0.1. Later ones keep them on their model runs; `all_overhead_micro_usd` sums both up.
         created_at_ms: Milliseconds since 1970 UTC.
         finished_at_ms: Milliseconds since 1970 UTC; None until every cell is terminal.
         model_runs: The model runs, as far as the store knows them.
@@ -124,6 +217,11 @@ class Batch:
         return asdict(self)
 
     @property
+    def all_overhead_micro_usd(self) -> int:
+        """Charges that belong to no question run (name variations), over all starts and model runs."""
+        return self.overhead_micro_usd + sum(run.overhead_micro_usd for run in self.model_runs)
+
+    @property
     def all_terminal(self) -> bool:
         """Every model run has ended with every cell terminal: what sets `finished_at_ms`."""
         ended = [run for run in self.model_runs if run.status in ("completed", "failed")]
@@ -143,7 +241,7 @@ class BatchStatus:
         queued: Model runs not started, or interrupted.
         status: `complete`, `running` or `partial`.
         message: One sentence for a person, with how to resume when there is something to resume.
-        finished: Nothing alive and nothing queued.
+        finished: Nothing alive and nothing queued. A model run that has ended is alive while its lease is held.
         models: One mapping a model run: model, surface, status, answered, failed, total.
     """
 
@@ -180,6 +278,7 @@ class BatchStatus:
         # A row that another system has not inserted yet is queued too.
         counts["queued"] += max(0, batch.batch_size - len(runs))
         size = max(batch.batch_size, len(runs))
+        alive = alive or any(run.is_leased(moment) for run in runs)
         working = counts["running"] > 0 or (alive and counts["queued"] > 0)
         status: Literal["complete", "running", "partial"]
         if size and counts["completed"] == size:
@@ -193,7 +292,7 @@ class BatchStatus:
             batch_size=size,
             status=status,
             message=message,
-            finished=not working and counts["queued"] == 0,
+            finished=not working and not alive and counts["queued"] == 0,
             models=tuple(_model_line(run) for run in runs),
             **counts,
         )

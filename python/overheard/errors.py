@@ -13,11 +13,14 @@ This file only names and fills exceptions. It must not log, retry or decide anyt
     │  │  ├─ RateLimitError                  too fast: .retry_after
     │  │  ├─ InvalidRequestError             the provider refuses this request
     │  │  └─ ServerError                     overloaded or broken
+    │  ├─ UnavailableError                   the provider is down or told us to stay away; a resume goes on
     │  ├─ RecordError                        one row of a batch failed
     │  ├─ SnapshotError                      a Bright Data snapshot ended without data, or is gone
     │  └─ UnsupportedError                   the provider cannot do what was asked
     ├─ DecodeError                           a reply that cannot be read or used
     ├─ StoreError                            a callback did not answer, or was cancelled from inside
+    │  ├─ BatchLocked                        another process works on a model run of the batch
+    │  └─ LeaseLost                          another process took a model run over
     ├─ BudgetExceeded                        `max_cost` does not allow the next paid call
     ├─ InterruptedRun                        stopped on request
     ├─ JournalError                          the journal cannot be written or read
@@ -32,6 +35,7 @@ from typing import Any, ClassVar
 
 __all__ = [
     "AuthError",
+    "BatchLocked",
     "BudgetExceeded",
     "ConfigError",
     "ConnectError",
@@ -40,6 +44,7 @@ __all__ = [
     "InterruptedRun",
     "InvalidRequestError",
     "JournalError",
+    "LeaseLost",
     "OverheardError",
     "ProviderError",
     "QuotaError",
@@ -50,6 +55,7 @@ __all__ = [
     "StatusError",
     "StoreError",
     "TimeoutError",
+    "UnavailableError",
     "UnsupportedError",
     "from_fields",
     "to_fields",
@@ -201,6 +207,12 @@ class ServerError(StatusError):
     default_kind = "overloaded"
 
 
+class UnavailableError(ProviderError):
+    """The provider is down, or told us to stay away for longer than a start waits; a resume goes on when it is back."""
+
+    default_kind = "unavailable"
+
+
 class RecordError(ProviderError):
     """One row of a batch failed (auth wall, crawler error, missing row); the other rows are settled."""
 
@@ -229,6 +241,21 @@ class StoreError(OverheardError):
     """A callback did not return in time, or was cancelled from inside. What it raises is re-raised itself instead."""
 
     default_kind = "host"
+
+
+class BatchLocked(StoreError):
+    """Another process works on a model run of the batch; nothing was begun. Says who."""
+
+    default_kind = "locked"
+
+
+class LeaseLost(StoreError):
+    """Another process took a model run over while this one worked on it; nothing more was sent or written.
+
+    A store that keeps leases raises it for what the loser writes. What was paid waits in the journal.
+    """
+
+    default_kind = "lease_lost"
 
 
 class BudgetExceeded(OverheardError):
@@ -262,6 +289,7 @@ CLASSES: Mapping[str, type[OverheardError]] = {
     "outcome_unknown": TimeoutError,
     "rate_limited": RateLimitError,
     "overloaded": ServerError,
+    "unavailable": UnavailableError,
     "quota_exhausted": QuotaError,
     "auth": AuthError,
     "invalid_request": InvalidRequestError,
@@ -276,6 +304,8 @@ CLASSES: Mapping[str, type[OverheardError]] = {
     "budget": BudgetExceeded,
     "deadline": TimeoutError,
     "cancelled": InterruptedRun,
+    "locked": BatchLocked,
+    "lease_lost": LeaseLost,
     "config": ConfigError,
     "unsupported": UnsupportedError,
     "journal": JournalError,

@@ -18,7 +18,10 @@ from overheard.errors import ConfigError
 FieldPath = tuple[str | int, ...]
 """Where a value stands: `("questions", 3, "text")`."""
 
-ORG_FIELDS = ("id", "name", "websites", "aliases", "competitors", "questions", "models", "locations")
+RULE_LISTS = ("confusables", "homonyms", "context", "keep_apart")
+"""Fields of an org that tell the rules of extraction what they cannot know; each a list of text."""
+ORG_FIELDS = ("id", "name", "websites", "aliases", "competitors", *RULE_LISTS, "questions", "models", "locations")
+COMPETITOR_FIELDS = ("name", "aliases", "products", "parent", "websites")
 QUESTION_FIELDS = ("id", "text")
 LOCATION_FIELDS = ("country", "region", "city")
 
@@ -112,6 +115,46 @@ class Location:
 
 
 @dataclass(frozen=True)
+class KnownCompetitor:
+    """A competitor that the org's entry names, with what else is known of it.
+
+    Attributes:
+        name: The brand; what it is counted and shown as.
+        aliases: Other names of it, counted as the brand.
+        products: What it makes, counted as the brand.
+        parent: The company that owns it: shown, never merged; None: not told.
+        websites: Its websites; citations of them are of class `competitor`.
+    """
+
+    name: str
+    aliases: Sequence[str] = ()
+    products: Sequence[str] = ()
+    parent: str | None = None
+    websites: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Checks everything and turns the sequences into tuples.
+
+        Raises:
+            ConfigError: Names every field that is wrong.
+        """
+        fields = {name: getattr(self, name) for name in COMPETITOR_FIELDS}
+        raise_problems("competitor", _competitor_problems(fields, ()))
+        for name in ("aliases", "products", "websites"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As files and the engine have it, without what is empty."""
+        fields = {name: getattr(self, name) for name in COMPETITOR_FIELDS}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items() if value}
+
+    def plain(self) -> str | dict[str, Any]:
+        """The shortest form that says the same: the name alone when nothing else is told."""
+        whole = self.to_dict()
+        return self.name if set(whole) == {"name"} else whole
+
+
+@dataclass(frozen=True)
 class Org:
     """The organisation evaluated.
 
@@ -120,20 +163,30 @@ class Org:
         name: The name people use; not empty.
         websites: Own websites; their registrable domains make a citation `primary`.
         aliases: Other names.
-        competitors: Names of known competitors.
+        competitors: Known competitors: names, or `KnownCompetitor` (in a file a mapping with `name`, `aliases`,
+            `products`, `parent`, `websites`). One of which only the name is known stays a text.
         questions: What to ask; plain texts become `Question`.
         models: Models to ask (`chatgpt`, `gpt-4.1`, …).
         locations: Where to ask from; plain texts (`US`) become `Location`. Empty: from anywhere.
+        confusables: Phrases that hold a name of the org and mean something else (`Apple Valley`): never a mention.
+        homonyms: Names of the org that are words or other things too (`Orange`): alone they are a mention only where
+            `context` shows it.
+        context: Words of the org's trade (`mobile`, `broadband`).
+        keep_apart: Names that are never counted as another brand's, whatever a rule says: undoes a merge.
     """
 
     id: str
     name: str
     websites: Sequence[str] = ()
     aliases: Sequence[str] = ()
-    competitors: Sequence[str] = ()
+    competitors: Sequence[KnownCompetitor | str] = ()
     questions: Sequence[Question | str] = ()
     models: Sequence[str] = ()
     locations: Sequence[Location | str] = ()
+    confusables: Sequence[str] = ()
+    homonyms: Sequence[str] = ()
+    context: Sequence[str] = ()
+    keep_apart: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Checks everything and turns the sequences into tuples.
@@ -142,8 +195,12 @@ class Org:
             ConfigError: Names every field that is wrong.
         """
         raise_problems(f"org '{self.id}'" if self.id else "org", org_problems(self._plain()))
-        for name in ("websites", "aliases", "competitors", "models"):
+        for name in ("websites", "aliases", "models", *RULE_LISTS):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        brands = (_known(entry) for entry in self.competitors)
+        object.__setattr__(
+            self, "competitors", tuple(brand if brand.to_dict().keys() - {"name"} else brand.name for brand in brands)
+        )
         questions = tuple(entry if isinstance(entry, Question) else Question(entry) for entry in self.questions)
         locations = tuple(entry if isinstance(entry, Location) else Location.parse(entry) for entry in self.locations)
         object.__setattr__(self, "questions", questions)
@@ -153,8 +210,10 @@ class Org:
         plain: dict[str, Any] = {}
         for name in ORG_FIELDS:
             value = getattr(self, name)
+            if name in RULE_LISTS and isinstance(value, (list, tuple)) and not value:
+                continue  # an org that has none is written as it always was
             if isinstance(value, (list, tuple)):
-                value = [entry.to_dict() if isinstance(entry, (Question, Location)) else entry for entry in value]
+                value = [_plain_entry(entry) for entry in value]
             plain[name] = value
         return plain
 
@@ -174,6 +233,11 @@ class Org:
     def to_dict(self) -> dict[str, Any]:
         """As files and the engine have it: plain lists and mappings."""
         return self._plain()
+
+    @property
+    def competitor_list(self) -> tuple[KnownCompetitor, ...]:
+        """`competitors`, all of them as `KnownCompetitor`."""
+        return tuple(_known(entry) for entry in self.competitors)
 
     @property
     def question_list(self) -> tuple[Question, ...]:
@@ -215,21 +279,64 @@ def org_problems(data: Mapping[str, Any]) -> Iterator[tuple[FieldPath, str]]:
         value = data.get(name)
         if not isinstance(value, str) or not value.strip():
             yield (name,), "is missing or empty"
-    for name in ("websites", "aliases", "competitors", "models"):
-        yield from _text_list_problems(name, data.get(name))
+    for name in ("websites", "aliases", "models", *RULE_LISTS):
+        yield from _text_list_problems((name,), data.get(name))
+    yield from _list_of_competitors_problems(data.get("competitors"))
     yield from _question_problems(data.get("questions"))
     yield from _list_of_locations_problems(data.get("locations"))
 
 
-def _text_list_problems(name: str, value: Any) -> Iterator[tuple[FieldPath, str]]:
+def _known(entry: Any) -> KnownCompetitor:
+    if isinstance(entry, KnownCompetitor):
+        return entry
+    if isinstance(entry, Mapping):
+        return KnownCompetitor(**{name: value for name, value in entry.items() if value is not None})
+    return KnownCompetitor(entry)
+
+
+def _plain_entry(entry: Any) -> Any:
+    if isinstance(entry, KnownCompetitor):
+        return entry.plain()
+    return entry.to_dict() if isinstance(entry, (Question, Location)) else entry
+
+
+def _text_list_problems(path: FieldPath, value: Any) -> Iterator[tuple[FieldPath, str]]:
     if value is None:
         return
     if not isinstance(value, (list, tuple)):
-        yield (name,), "must be a list"
+        yield path, "must be a list"
         return
     for position, entry in enumerate(value):
         if not isinstance(entry, str) or not entry.strip():
-            yield (name, position), "must be text and not empty"
+            yield (*path, position), "must be text and not empty"
+
+
+def _list_of_competitors_problems(value: Any) -> Iterator[tuple[FieldPath, str]]:
+    if value is None:
+        return
+    if not isinstance(value, (list, tuple)):
+        yield ("competitors",), "must be a list"
+        return
+    for position, entry in enumerate(value):
+        path: FieldPath = ("competitors", position)
+        if isinstance(entry, Mapping):
+            yield from _competitor_problems(entry, path)
+        elif isinstance(entry, str):
+            if not entry.strip():
+                yield path, "must be text and not empty"
+        elif not isinstance(entry, KnownCompetitor):
+            yield path, f"must be a name, or a mapping with {', '.join(COMPETITOR_FIELDS)}"
+
+
+def _competitor_problems(entry: Mapping[str, Any], path: FieldPath) -> Iterator[tuple[FieldPath, str]]:
+    yield from _unknown_fields(entry, COMPETITOR_FIELDS, path)
+    name, parent = entry.get("name"), entry.get("parent")
+    if not isinstance(name, str) or not name.strip():
+        yield (*path, "name"), "is missing or empty"
+    for field in ("aliases", "products", "websites"):
+        yield from _text_list_problems((*path, field), entry.get(field))
+    if parent is not None and (not isinstance(parent, str) or not parent.strip()):
+        yield (*path, "parent"), "must be text and not empty"
 
 
 def _question_problems(value: Any) -> Iterator[tuple[FieldPath, str]]:

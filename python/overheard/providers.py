@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from overheard import _core, _driver
 from overheard._handlers import provider_handlers
 from overheard._plan import custom_providers
+from overheard._quiet import Quiet, QuietText
 from overheard.errors import ConfigError, InternalError, UnsupportedError
 from overheard.org import Location
 from overheard.protocols import ProviderProtocol
@@ -63,13 +64,14 @@ class Provider:
         """
         if not isinstance(model, str) or not model.strip():
             raise ConfigError("model: must not be empty", field="model")
+        env = None if env is None else Quiet(env)  # a traceback that shows locals must not show the keys
         settings = Settings.load(env, prices=prices, **limits)
         own = dict(providers or {})
         for entry in custom_providers(own):
             if entry["name"].lower() == model.lower():
                 facts = {"provider": entry["name"], "surface": entry["name"], "max_batch_size": entry["max_batch_size"]}
                 return cls(model, settings, own, facts)
-        facts = json.loads(_core.provider_facts(model, json.dumps(settings.to_json_dict())))
+        facts = json.loads(_core.provider_facts(model, QuietText(json.dumps(settings.to_json_dict()))))
         return cls(model, settings, own, facts)
 
     @property
@@ -150,5 +152,7 @@ class Provider:
             "custom_providers": custom_providers(self._custom),
             "settings": self._settings.to_json_dict(),
         }
-        outcomes: list[Outcome] = await _driver.drive("ask", json.dumps(spec), provider_handlers(self._custom))
+        outcomes: list[Outcome] = await _driver.drive(
+            "ask", QuietText(json.dumps(spec)), provider_handlers(self._custom)
+        )
         return outcomes

@@ -15,7 +15,7 @@ def dollars(micro_usd: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """The batch's totals over all its starts, except `requests_made`.
+    """The batch's totals over all its starts, except `requests_made` and `over_reserved_micro_usd`.
 
     Attributes:
         batch_id: The batch.
@@ -28,9 +28,14 @@ class Summary:
         evaluations: Stored org evaluations.
         citations: Stored citation rows.
         competitors: Stored competitor rows.
-        total_cost_micro_usd: Charges of answers, extractions and name variations.
+        total_cost_micro_usd: Charges of answers, extractions and what belongs to no cell (name variations).
+        charged_failures_micro_usd: The part of it that question runs and extractions were charged that failed.
+        held_micro_usd: The part of `maybe_charged_micro_usd` that held submissions may have cost: the journal knows
+            them, no row does.
+        over_reserved_micro_usd: The part of it that this start was charged above what it had reserved.
         maybe_charged_micro_usd: Charges that cannot be confirmed, apart.
-        unpriced: Question runs and extractions whose charge is not known.
+        unpriced: Question runs and extractions whose charge is not known; against `max_cost` each counts as the
+            most it can have been.
         requests_made: HTTP requests of this start.
         interrupted: The run was stopped on request before it was done.
         simulated: A simulator answered, no engine.
@@ -49,6 +54,9 @@ class Summary:
     citations: int = 0
     competitors: int = 0
     total_cost_micro_usd: int = 0
+    charged_failures_micro_usd: int = 0
+    held_micro_usd: int = 0
+    over_reserved_micro_usd: int = 0
     maybe_charged_micro_usd: int = 0
     unpriced: int = 0
     requests_made: int = 0
@@ -81,6 +89,21 @@ class Summary:
             f"Question matrix completed: {self.processed} processed, {self.evaluations} evaluations, "
             f"{self.citations} citations, {self.competitors} competitors, ${self.total_cost} total cost"
         )
+
+    def money_lines(self) -> list[str]:
+        """What a person must know of the cost beyond its sum; empty on a good day."""
+        lines = []
+        if self.charged_failures_micro_usd:
+            lines.append(f"Of that, for what failed: ${dollars(self.charged_failures_micro_usd)}")
+        if self.over_reserved_micro_usd:
+            lines.append(f"Of that, above what was reserved in this start: ${dollars(self.over_reserved_micro_usd)}")
+        if self.maybe_charged_micro_usd:
+            lines.append(f"Perhaps charged beyond that, not confirmed: ${dollars(self.maybe_charged_micro_usd)}")
+        if self.held_micro_usd:
+            lines.append(f"Of that, for submissions that are held: ${dollars(self.held_micro_usd)}")
+        if self.unpriced:
+            lines.append(f"Charges not known, because the reply named no usage: {self.unpriced} (not in the sum)")
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
         """Every field and `total_cost`, ready for JSON."""

@@ -65,6 +65,21 @@ pub struct ModelRun {
     /// Milliseconds since 1970 UTC; a `running` row past this time was interrupted.
     #[serde(default)]
     pub lease_expires_at_ms: Option<i64>,
+    /// Fencing number: grows with every change of owner. 0: never leased.
+    #[serde(default)]
+    pub lease_fence: i64,
+    /// Id of the journal folder that has the work in flight; `None` before the first start.
+    #[serde(default)]
+    pub journal_id: Option<String>,
+    /// The host of that folder.
+    #[serde(default)]
+    pub journal_host: Option<String>,
+    /// Charges of this model run that belong to no cell (name variations, duplicate submissions), over all starts, micro-dollars.
+    #[serde(default)]
+    pub overhead_micro_usd: i64,
+    /// The same, for what may have been charged (submissions given up).
+    #[serde(default)]
+    pub overhead_maybe_charged_micro_usd: i64,
 }
 
 /// One trigger for one org.
@@ -83,7 +98,8 @@ pub struct Batch {
     /// The plan as it was when the batch was made (models, locations, question ids, repeats, extraction).
     #[serde(default)]
     pub config: serde_json::Value,
-    /// Charges that belong to the batch and to no question run: name variations. Micro-dollars, over all starts.
+    /// Charges that belong to no question run and stand in the batch's own row: of batches of version 0.1. Later ones keep them on
+    /// their model runs. Micro-dollars.
     #[serde(default)]
     pub overhead_micro_usd: i64,
     /// Milliseconds since 1970 UTC.
@@ -111,7 +127,7 @@ pub struct PairProgress {
     pub extracted: u64,
 }
 
-/// What a run gave. Totals are the batch's, over all its starts, except `requests_made`.
+/// What a run gave. Totals are the batch's, over all its starts, except `requests_made` and `over_reserved_micro_usd`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Summary {
@@ -135,11 +151,18 @@ pub struct Summary {
     pub citations: u64,
     /// Stored competitor rows.
     pub competitors: u64,
-    /// Charges of answers, extractions and name variations.
+    /// Charges of answers, extractions and what belongs to no cell (name variations).
     pub total_cost_micro_usd: i64,
+    /// The part of it that was charged for question runs and extractions that failed.
+    pub charged_failures_micro_usd: i64,
+    /// The part of it that this start was charged above its reservations. It stopped the models it was charged for.
+    pub over_reserved_micro_usd: i64,
+    /// The part of `maybe_charged_micro_usd` that submissions may have cost which are held: they stand in the journal, in no row.
+    #[serde(default)]
+    pub held_micro_usd: i64,
     /// Unconfirmed charges, apart.
     pub maybe_charged_micro_usd: i64,
-    /// Question runs and extractions whose charge is not known.
+    /// Question runs and extractions whose charge is not known. Against `max_cost` each counts as the most it can have been.
     pub unpriced: u64,
     /// HTTP requests this start made.
     pub requests_made: u64,

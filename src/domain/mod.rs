@@ -3,6 +3,7 @@
 mod batch;
 mod cell;
 mod extraction;
+mod lease;
 mod money;
 mod org;
 mod run;
@@ -11,9 +12,11 @@ mod structured;
 pub use batch::{Batch, ModelRun, ModelRunStatus, PairProgress, Summary};
 pub use cell::{Cell, CellKey, Location};
 pub use extraction::{
-    Competitor, Dropped, EXTRACTOR_VERSION, ExtractedCitation, Extraction, ExtractionMethod, OrgEvaluation, Ownership, Sentiment,
+    CitationSource, Competitor, Dropped, EXTRACTOR_VERSION, Evidence, ExtractedCitation, Extraction, ExtractionMethod,
+    FieldEvidence, Hit, HitKind, Merge, MergeReason, OrgEvaluation, Ownership, Sentiment, Shares, SiteClass, Span,
 };
+pub use lease::{HeldLease, Lease, PreviousJournal, describe_owner};
 pub use money::{MicroUsd, Price, Priced};
-pub use org::{Org, Question};
+pub use org::{KnownCompetitor, Org, Question};
 pub use run::{Citation, ExistingKey, Outcome, QuestionRun, RunStatus, Usage};
 pub use structured::StructuredRequest;

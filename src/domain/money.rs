@@ -80,7 +80,15 @@ pub struct Price {
     pub request: Option<i64>,
     /// The largest input the model takes, in tokens: the ceiling of a reservation.
     pub max_input_tokens: Option<u64>,
+    /// Token prices in a provider's batch, in percent of the plain ones; `None`: 50. Searches cost the same there.
+    pub batch_percent: Option<u32>,
+    /// These are the prices inside a provider's batch: see [`Price::in_batch`].
+    #[serde(skip)]
+    pub batched: bool,
 }
+
+/// What both vendors take for the tokens of a batch, in percent of the plain price (their Batch API guides: "50%").
+const BATCH_PERCENT: u32 = 50;
 
 /// What a call cost, or that it cannot be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +100,12 @@ pub enum Priced {
 }
 
 impl Price {
+    /// The price of a request inside a provider's batch.
+    #[must_use]
+    pub fn in_batch(&self) -> Self {
+        Self { batched: true, ..self.clone() }
+    }
+
     /// The charge for `usage`. All components are added exactly and rounded once, half up, to a micro-dollar.
     ///
     /// `Unpriced` when a token price is set and the reply carried no token counts.
@@ -113,11 +127,14 @@ impl Price {
                 picos = picos.saturating_add(part);
             }
         }
+        let percent = if self.batched { self.batch_percent.unwrap_or(BATCH_PERCENT) } else { 100 };
+        // From here on in hundredths of 10⁻¹² dollars, so that half a price is exact.
+        picos = picos.saturating_mul(i128::from(percent));
         for (price, count) in [(self.search, usage.searches), (self.record, usage.records), (self.request, 1)] {
             let micro = i128::from(price.unwrap_or(0)) * i128::from(count);
-            picos = picos.saturating_add(micro.saturating_mul(1_000_000));
+            picos = picos.saturating_add(micro.saturating_mul(100_000_000));
         }
-        let micro = picos.saturating_add(500_000) / 1_000_000;
+        let micro = picos.saturating_add(50_000_000) / 100_000_000;
         Priced::Charge(MicroUsd(i64::try_from(micro).unwrap_or(i64::MAX)))
     }
 
@@ -133,6 +150,8 @@ impl Price {
             record: other.record.or(self.record),
             request: other.request.or(self.request),
             max_input_tokens: other.max_input_tokens.or(self.max_input_tokens),
+            batch_percent: other.batch_percent.or(self.batch_percent),
+            batched: self.batched,
         }
     }
 }

@@ -156,6 +156,21 @@ impl Outcome {
         let attempts = error.context.attempts;
         Self { error: Some(error), attempts, ..Self::empty(RunStatus::Failed) }
     }
+
+    /// Adds what earlier runs of the cell were charged and may have been, in micro-dollars.
+    pub fn carry(&mut self, spent: (i64, i64)) {
+        carry(&mut self.cost_micro_usd, &mut self.maybe_charged_micro_usd, spent);
+    }
+}
+
+/// Adds earlier money to a row. A row whose own charge is not known has no place for a known part: that is kept beside what may
+/// have been charged, so that nothing is lost.
+pub(super) fn carry(cost: &mut Option<MicroUsd>, maybe_charged: &mut MicroUsd, (charged, maybe): (i64, i64)) {
+    *maybe_charged = maybe_charged.plus(MicroUsd(maybe));
+    match cost {
+        Some(cost) => *cost = cost.plus(MicroUsd(charged)),
+        None => *maybe_charged = maybe_charged.plus(MicroUsd(charged)),
+    }
 }
 
 /// The stored outcome of a cell.
@@ -199,6 +214,12 @@ pub struct ExistingKey {
     /// The part of `maybe_charged_micro_usd` that belongs to its extraction.
     #[serde(default)]
     pub extraction_maybe_charged_micro_usd: i64,
+    /// Charges that are not known: of the answer, and of its extraction. 0 to 2.
+    #[serde(default)]
+    pub unpriced: u32,
+    /// The part of `unpriced` that belongs to its extraction, also when that failed. 0 or 1.
+    #[serde(default)]
+    pub extraction_unpriced: u32,
     /// Stored citation rows.
     #[serde(default)]
     pub citations: u32,

@@ -1,27 +1,35 @@
 //! The evaluation of the org: the call that verifies the mention, the checks of what comes back, rank and share of voice.
 //!
-//! Mention and rank are the rules' business; the model confirms the mention and adds the sentiment and the passages. A passage
-//! counts only when it stands in the answer, and what is kept is the answer's own wording.
+//! Mention and rank are the rules' business; the model is heard on the mention where the rules are unsure, and adds the sentiment and
+//! the passages. A passage counts only when it stands in the answer where the org is spoken of, and what is kept is the answer's
+//! own wording.
 
 use std::ops::Range;
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::fold::{Folded, Mode};
+use super::brands::Place;
 use super::mentions::Document;
-use super::{Verdict, passages, reply};
-use crate::domain::{ExtractedCitation, OrgEvaluation, Ownership, Sentiment, StructuredRequest};
+use super::quotes::{Checked, MAX_QUOTES, Quotes};
+use super::{Verdict, fence, passages, rank, reply, shares, spans};
+use crate::domain::{
+    Evidence, ExtractedCitation, ExtractionMethod, FieldEvidence, OrgEvaluation, Ownership, Sentiment, Shares, StructuredRequest,
+};
 use crate::error::Result;
 
-/// Most passages of one reply that are looked at; further ones are counted as invented.
-const MAX_QUOTES: usize = 100;
-
-/// The call: `{"is_mention_verified": …, "sentiment": …, "mention_text": [...]}`.
-pub(super) fn request(names: &[String], websites: &[String], text: &str, nonce: &str) -> StructuredRequest {
+/// The call: `{"is_mention_verified": …, "sentiment": …, "sentiment_quote": …, "mention_text": [...]}`. `places`: where the org
+/// is named in the text.
+pub(super) fn request(
+    names: &[String],
+    websites: &[String],
+    text: &str,
+    places: &[Range<usize>],
+    nonce: &str,
+) -> StructuredRequest {
     let schema = reply::strict_object(json!({
         "is_mention_verified": {"type": "boolean", "description": "the answer speaks about this organisation"},
         "sentiment": {"type": "string", "enum": ["positive", "neutral", "negative"], "description": "how it speaks of the organisation"},
+        "sentiment_quote": {"type": "string", "description": "the passage that shows the sentiment, copied word for word; empty when nothing does"},
         "mention_text": reply::string_list("the passages about the organisation, copied word for word"),
     }));
     let system = format!(
@@ -31,83 +39,114 @@ pub(super) fn request(names: &[String], websites: &[String], text: &str, nonce: 
          or could not find the organisation.\n\
          sentiment: positive when the answer recommends or praises the organisation, negative when it criticises it or warns of it, \
          else neutral.\n\
+         sentiment_quote: the one passage that shows the sentiment best, copied word for word from the answer; empty when it is \
+         neutral and no passage shows it.\n\
          mention_text: every passage about the organisation, each copied word for word from the answer, whole sentences or list \
          items, nothing added; an empty list when the mention is not verified.\n{}",
-        reply::fence_rule(nonce)
+        fence::rule(nonce)
     );
-    let user = format!("{}\nIts websites: {}\n\n{}", reply::introduced(names), json!(websites), reply::fenced(text, nonce));
-    StructuredRequest { schema_name: "org_evaluation", schema, system, user }
+    let user =
+        format!("{}\nIts websites: {}\n\n{}", reply::introduced(names), json!(websites), fence::fenced(text, nonce, places));
+    StructuredRequest { schema_name: "org_evaluation".into(), schema, system, user }
 }
 
-#[derive(Deserialize)]
-struct EvaluationReply {
-    is_mention_verified: bool,
-    #[serde(default)]
-    sentiment: Value,
-    #[serde(default)]
-    mention_text: Value,
-}
-
-/// Parses and checks the reply. A sentiment outside the three words is unknown, not an error.
+/// Parses and checks the reply. Only the word on the mention must be there: any other field that is missing, of another type,
+/// outside its words, too long or not asked for is left out and counted, because the rest of a paid reply is still good.
 ///
 /// # Errors
-/// [`crate::ErrorKind::Semantic`] when it is no JSON of the schema.
-pub(super) fn parse(document: &Document<'_>, json: &str) -> Result<Verdict> {
-    let reply: EvaluationReply = reply::parse(json, "evaluation")?;
-    let quotes: Vec<&str> = reply::strings(&reply.mention_text)
-        .iter()
-        .flat_map(|quote| quote.split("||"))
-        .map(str::trim)
-        .filter(|quote| !quote.is_empty())
-        .collect();
-    let answer = Folded::without(document.text, Mode::Quote, document.link_targets());
-    let mut found: Vec<Range<usize>> = Vec::new();
-    for quote in quotes.iter().take(MAX_QUOTES) {
-        found.extend(find_quote(document.text, &answer, quote));
-    }
-    let invented_quotes = u32::try_from(quotes.len() - found.len()).unwrap_or(u32::MAX);
-    if !reply.is_mention_verified || found.is_empty() {
-        return Ok(Verdict { invented_quotes, ..Verdict::default() });
-    }
-    let sentiment = match reply.sentiment.as_str().map(|word| word.trim().to_ascii_lowercase()).as_deref() {
-        Some("positive") => Some(Sentiment::Positive),
-        Some("neutral") => Some(Sentiment::Neutral),
-        Some("negative") => Some(Sentiment::Negative),
-        _ => None,
+/// [`crate::ErrorKind::Semantic`] when it is no JSON object, or has no word on the mention.
+pub(super) fn parse(document: &Document<'_>, places: &[Range<usize>], json: &str) -> Result<Verdict> {
+    let reply: Map<String, Value> = reply::parse(json, "evaluation")?;
+    let Some(says_mentioned) = reply.get("is_mention_verified").and_then(Value::as_bool) else {
+        return Err(reply::unusable("evaluation", "'is_mention_verified' is missing or is neither true nor false", json));
     };
-    Ok(Verdict { mentioned: true, sentiment, mention_text: passages::joined(document.text, &united(found)), invented_quotes })
+    let mut checks = Checks { quotes: Quotes::new(document, places), invented: 0, invalid: 0 };
+    let passages = checks.passages(reply.get("mention_text"));
+    let (sentiment, quote) = checks.sentiment(reply.get("sentiment"), reply.get("sentiment_quote"));
+    let known = ["is_mention_verified", "sentiment", "sentiment_quote", "mention_text"];
+    checks.invalid += reply.keys().filter(|name| !known.contains(&name.as_str())).count();
+    let names_it = passages.iter().any(|passage| checks.quotes.names_the_org(passage));
+    let verdict = Verdict {
+        says_mentioned,
+        invented_quotes: u32::try_from(checks.invented).unwrap_or(u32::MAX),
+        invalid_fields: u32::try_from(checks.invalid).unwrap_or(u32::MAX),
+        ..Verdict::default()
+    };
+    if !says_mentioned || !names_it {
+        return Ok(verdict);
+    }
+    let text = document.text;
+    Ok(Verdict {
+        mentioned: true,
+        sentiment,
+        sentiment_quote: quote.as_ref().and_then(|quote| text.get(quote.clone())).map(str::to_owned),
+        sentiment_spans: spans::spans(text, quote.as_slice()),
+        mention_text: passages::joined(text, &passages),
+        mention_spans: spans::spans(text, &passages),
+        ..verdict
+    })
 }
 
-/// Where a quote stands in the answer, compared after NFKD, with white space collapsed and without Markdown emphasis and link
-/// targets.
-fn find_quote(text: &str, answer: &Folded, quote: &str) -> Option<Range<usize>> {
-    let document = Document::new(quote);
-    let folded = Folded::without(quote, Mode::Quote, document.link_targets()).text;
-    let plain = folded.trim().trim_end_matches("...").trim_end();
-    let wanted = if answer.text.contains(plain) { plain } else { plain.trim_matches('"').trim() };
-    if wanted.chars().count() < 2 {
-        return None;
-    }
-    let at = answer.text.find(wanted)?;
-    answer.span(text, at..at + wanted.len()).map(|span| with_its_markup(text, span))
+/// The checks of one reply, and what they threw away.
+struct Checks<'a> {
+    quotes: Quotes<'a>,
+    invented: usize,
+    invalid: usize,
 }
 
-/// Takes in the bracket or the asterisks that the quote left out and whose other half stands inside it.
-fn with_its_markup(text: &str, mut span: Range<usize>) -> Range<usize> {
-    let inside = |span: &Range<usize>| text.get(span.clone()).unwrap_or_default();
-    let before = |span: &Range<usize>, markup| text.get(..span.start).is_some_and(|before| before.ends_with(markup));
-    let cut_link = inside(&span).find("](").is_some_and(|close| inside(&span).find('[').is_none_or(|open| open > close));
-    if cut_link && before(&span, "[") {
-        span.start -= 1;
-    }
-    if !inside(&span).matches("**").count().is_multiple_of(2) {
-        if before(&span, "**") {
-            span.start -= 2;
-        } else if text.get(span.end..).is_some_and(|after| after.starts_with("**")) {
-            span.end += 2;
+impl Checks<'_> {
+    /// The passages that stand in the answer, in its order.
+    fn passages(&mut self, given: Option<&Value>) -> Vec<Range<usize>> {
+        let given = given.unwrap_or(&Value::Null);
+        if !matches!(given, Value::Array(_) | Value::String(_)) {
+            self.invalid += 1;
         }
+        let mut found = Vec::new();
+        let mut seen = 0_usize;
+        for item in reply::items(given) {
+            let Some(item) = item.as_str() else {
+                self.invalid += 1;
+                continue;
+            };
+            for quote in item.split("||").map(str::trim).filter(|quote| !quote.is_empty()) {
+                seen += 1;
+                if seen > MAX_QUOTES {
+                    self.invalid += 1;
+                } else {
+                    found.extend(self.stands(quote));
+                }
+            }
+        }
+        united(found)
     }
-    span
+
+    /// The sentiment and the quote that shows it: `None` for a word that is none of the three, and for a quote without it.
+    fn sentiment(&mut self, word: Option<&Value>, quote: Option<&Value>) -> (Option<Sentiment>, Option<Range<usize>>) {
+        let sentiment = match word.and_then(Value::as_str).map(|word| word.trim().to_ascii_lowercase()).as_deref() {
+            Some("positive") => Some(Sentiment::Positive),
+            Some("neutral") => Some(Sentiment::Neutral),
+            Some("negative") => Some(Sentiment::Negative),
+            _ => {
+                self.invalid += 1;
+                None
+            }
+        };
+        let Some(quote) = quote.and_then(Value::as_str) else {
+            self.invalid += 1;
+            return (sentiment, None);
+        };
+        let quote = if quote.trim().is_empty() { None } else { self.stands(quote.trim()) };
+        (sentiment, quote.filter(|_| sentiment.is_some()))
+    }
+
+    fn stands(&mut self, quote: &str) -> Option<Range<usize>> {
+        match self.quotes.check(quote) {
+            Checked::Stands(span) => return Some(span),
+            Checked::Invented => self.invented += 1,
+            Checked::Unfit => self.invalid += 1,
+        }
+        None
+    }
 }
 
 /// In the order of the answer, overlapping ones as one: no character is counted twice.
@@ -123,33 +162,61 @@ fn united(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
     united
 }
 
-/// Puts the evaluation together. `mention` is the org's first mention and `rivals` the first occurrence of every competitor.
-pub(super) fn assemble(
-    text: &str,
-    verdict: Option<&Verdict>,
-    mention: Option<&Range<usize>>,
-    rivals: &[Option<Range<usize>>],
-    citations: &[ExtractedCitation],
-) -> OrgEvaluation {
-    let citation = citations.iter().any(|citation| citation.ownership == Ownership::Primary);
+/// What was found in an answer, for the evaluation.
+pub(super) struct Facts<'a> {
+    pub(super) text: &'a str,
+    /// The model's or the rules' word; `None`: no name form stands in the answer.
+    pub(super) verdict: Option<&'a Verdict>,
+    /// Who gave sentiment and passages.
+    pub(super) method: ExtractionMethod,
+    /// The org's mentions, in order.
+    pub(super) mentions: &'a [Range<usize>],
+    /// The places of other brands, in order.
+    pub(super) places: &'a [Place],
+    pub(super) citations: &'a [ExtractedCitation],
+}
+
+/// Puts the evaluation together, with what rank, list position and share of voice rest on. Whose mention it is, what the
+/// sentiment rests on and the shares of citations are added by who knows them.
+pub(super) fn assemble(facts: &Facts<'_>) -> (OrgEvaluation, Evidence) {
+    let text = facts.text;
+    let citation = facts.citations.iter().any(|citation| citation.ownership == Ownership::Primary);
     let empty = text.trim().is_empty();
-    let (Some(verdict), Some(mention), false) = (verdict.filter(|verdict| verdict.mentioned), mention, empty) else {
-        return OrgEvaluation { citation, share_of_voice: (!empty).then_some(0.0), ..OrgEvaluation::default() };
+    let verdict = facts.verdict.filter(|verdict| verdict.mentioned);
+    let (Some(verdict), Some(mention), false) = (verdict, facts.mentions.first(), empty) else {
+        let shares = Shares { occurrences: shares::of_occurrences(0, facts.places.len()), ..Shares::default() };
+        let share_of_voice = (!empty).then_some(0.0);
+        return (OrgEvaluation { citation, share_of_voice, shares, ..OrgEvaluation::default() }, Evidence::default());
     };
-    // Names that first stand at one place (`Orla`, `Orla CRM`) are one brand.
-    let before = united(rivals.iter().flatten().filter(|rival| rival.start < mention.start).cloned().collect()).len();
-    OrgEvaluation {
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let before = rank::before(facts.places, mention);
+    let listed = rank::list_position(text, facts.mentions, facts.places);
+    let mention_text = verdict.mention_text.clone();
+    let counted = spans::of_parts(text, mention_text.as_deref().unwrap_or_default());
+    let rules = |ranges: &[Range<usize>]| field(text, ExtractionMethod::Local, ranges);
+    let evidence = Evidence {
+        mention_rank: Some(rules(&before)),
+        list_position: listed.as_ref().map(|(_, head)| rules(std::slice::from_ref(head))),
+        share_of_voice: Some(field(text, facts.method, &counted)),
+        ..Evidence::default()
+    };
+    let evaluation = OrgEvaluation {
         mentioned: true,
         citation,
         sentiment: verdict.sentiment,
-        mention_text: verdict.mention_text.clone(),
-        mention_rank: Some(u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1)),
-        share_of_voice: Some(share(verdict.mention_text.as_deref().unwrap_or_default(), text)),
-    }
+        mention_rank: Some(count(before.len()).saturating_add(1)),
+        share_of_voice: Some(shares::of_text(mention_text.as_deref().unwrap_or_default(), text)),
+        mention_text,
+        list_position: listed.map(|(number, _)| number),
+        occurrences: count(facts.mentions.len()),
+        prominence: Some(shares::prominence(text, mention)),
+        shares: Shares { occurrences: shares::of_occurrences(facts.mentions.len(), facts.places.len()), ..Shares::default() },
+        sentiment_quote: None,
+    };
+    (evaluation, evidence)
 }
 
-/// Characters (Unicode scalar values) of the mention text by those of the answer; 1 at most, whatever the separators add.
-fn share(mention_text: &str, text: &str) -> f64 {
-    let characters = |text: &str| text.chars().count() as f64;
-    (characters(mention_text) / characters(text).max(1.0)).min(1.0)
+/// Evidence that rests on these places.
+pub(super) fn field(text: &str, method: ExtractionMethod, ranges: &[Range<usize>]) -> FieldEvidence {
+    FieldEvidence { method, spans: spans::spans(text, ranges), note: None }
 }

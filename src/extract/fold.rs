@@ -3,21 +3,29 @@
 //! Must stay linear in the length of the text and keep no map per character: runs that fold to themselves are one segment.
 //! Decides nothing about words or names; see `mentions`.
 //!
-//! [`Mode::Match`]: NFKD, case folded, default-ignorable characters dropped, accents of Latin and Greek letters dropped (on
-//! both sides, so `Nestlé` and `Nestle` are equal; a Japanese voicing mark or a Cyrillic breve is part of its letter and
-//! stays), typographic quotes and dashes made plain, white space collapsed. [`Mode::Quote`]: NFKD and collapsed white space
-//! only, plus the Markdown characters a quoting model leaves out.
+//! [`Mode::Match`]: NFKD, case folded, default-ignorable characters and trade marks dropped, accents of Latin, Greek, Arabic
+//! and Hebrew letters dropped (on both sides, so `Nestlé` and `Nestle` are equal; a Japanese voicing mark or a Cyrillic breve
+//! is part of its letter and stays), typographic quotes and dashes made plain, Markdown emphasis, its escapes and the common
+//! HTML entities read as they are shown, white space collapsed. [`Mode::Skeleton`]: the same, after every letter became the
+//! one it looks like. [`Mode::Quote`]: NFKD and collapsed white space only, plus the Markdown characters a quoting model
+//! leaves out.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use unicode_normalization::char::{decompose_compatible, is_combining_mark};
 
+use super::bytes;
+use super::lookalike;
+use super::mentions::is_word;
+
 /// What folding may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     /// To find names.
     Match,
+    /// To find what looks like a name.
+    Skeleton,
     /// To find verbatim quotes.
     Quote,
 }
@@ -27,6 +35,8 @@ pub(super) enum Mode {
 pub(super) struct Folded {
     /// The folded text.
     pub(super) text: String,
+    /// A letter stands in it that looks like one of another script.
+    pub(super) has_lookalikes: bool,
     segments: Vec<Segment>,
 }
 
@@ -48,6 +58,7 @@ impl Folded {
     pub(super) fn without(text: &str, mode: Mode, skip: impl Iterator<Item = Range<usize>>) -> Self {
         let mut folder = Folder { folded: Self::default(), mode, accented_base: false };
         folder.folded.text.reserve(text.len());
+        folder.folded.segments.reserve(if text.len() > 256 { 128 } else { 4 });
         let mut from = 0;
         for range in skip {
             if range.start >= from {
@@ -105,11 +116,16 @@ impl Folder {
         let bytes = text.as_bytes();
         let mut at = range.start;
         while at < range.end {
-            let plain = bytes.get(at..range.end).unwrap_or_default();
-            let run = self.plain_run(plain);
+            let rest = bytes.get(at..range.end).unwrap_or_default();
+            let run = self.plain_run(rest);
             if run > 0 {
                 self.keep(text, at..at + run);
                 at += run;
+                continue;
+            }
+            let markup = if self.mode == Mode::Quote { 0 } else { self.markup(text, at..range.end) };
+            if markup > 0 {
+                at += markup;
                 continue;
             }
             let Some(character) = text.get(at..range.end).and_then(|rest| rest.chars().next()) else { return };
@@ -125,16 +141,18 @@ impl Folder {
 
     /// Length of the ASCII run that folds to itself but for its case. A space belongs to it when it stands alone.
     fn plain_run(&self, bytes: &[u8]) -> usize {
-        let quote = self.mode == Mode::Quote;
-        let mut after_space = self.folded.text.ends_with([' ', '\n']);
+        if bytes.first() == Some(&b' ') && self.folded.text.ends_with([' ', '\n']) {
+            return 0;
+        }
+        if self.mode != Mode::Quote {
+            return bytes::plain_run(bytes);
+        }
         let mut length = 0;
         for byte in bytes {
             match byte {
-                b'*' | b'_' | b'`' | b'[' | b']' | b'\\' if quote => break,
-                b'!'..=b'~' => after_space = false,
-                b' ' if !after_space && bytes.get(length + 1).is_none_or(|next| matches!(next, b'!'..=b'~')) => {
-                    after_space = true
-                }
+                b'*' | b'_' | b'`' | b'[' | b']' | b'\\' => break,
+                b'!'..=b'~' => {}
+                b' ' if bytes.get(length + 1).is_none_or(|next| matches!(next, b'!'..=b'~')) => {}
                 _ => break,
             }
             length += 1;
@@ -142,10 +160,55 @@ impl Folder {
         length
     }
 
+    /// Reads the markup at the start of the range as a reader sees it; the bytes read, 0 when there is none.
+    fn markup(&mut self, text: &str, range: Range<usize>) -> usize {
+        let rest = text.get(range.clone()).unwrap_or_default();
+        let Some(first @ (b'*' | b'_' | b'~' | b'\\' | b'&')) = rest.bytes().next() else { return 0 };
+        // Only of markup that is read as a run: counted anew at every `\\` of many it would be quadratic.
+        let run = if matches!(first, b'\\' | b'&') { 1 } else { rest.bytes().take_while(|byte| *byte == first).count() };
+        let before = self.folded.text.chars().next_back();
+        let after = || rest.get(run..).unwrap_or_default().chars().next();
+        let shown = match first {
+            // A star between spaces is a bullet.
+            b'*' => before.is_none_or(char::is_whitespace) && after().is_none_or(char::is_whitespace),
+            b'_' => before.is_some_and(is_word) && after().is_some_and(|next| is_word(next) && !is_ignorable(next)),
+            b'~' => run < 2,
+            b'\\' => {
+                let next = rest.get(1..).unwrap_or_default().chars().find(|next| !is_ignorable(*next));
+                if next.is_some_and(|next| next.is_ascii_punctuation()) {
+                    return 1;
+                }
+                self.keep(text, range.start..range.start + 1);
+                return 1;
+            }
+            _ => {
+                for (entity, meaning) in ENTITIES {
+                    if rest.get(1..).is_some_and(|rest| rest.starts_with(entity)) {
+                        let end = range.start + 1 + entity.len();
+                        let from = self.folded.text.len();
+                        if *meaning == ' ' && self.folded.text.ends_with([' ', '\n']) {
+                            return 1 + entity.len();
+                        }
+                        self.folded.text.push(*meaning);
+                        self.accented_base = false;
+                        self.note(from, range.start..end, false);
+                        return 1 + entity.len();
+                    }
+                }
+                self.keep(text, range.start..range.start + 1);
+                return 1;
+            }
+        };
+        if shown {
+            self.keep(text, range.start..range.start + run);
+        }
+        run
+    }
+
     fn keep(&mut self, text: &str, range: Range<usize>) {
         let from = self.folded.text.len();
         self.folded.text.push_str(text.get(range.clone()).unwrap_or_default());
-        if self.mode == Mode::Match
+        if self.mode != Mode::Quote
             && let Some(added) = self.folded.text.get_mut(from..)
         {
             added.make_ascii_lowercase();
@@ -175,7 +238,8 @@ impl Folder {
         self.accented_base = false;
         if !self.folded.text.ends_with([' ', '\n']) {
             let from = self.folded.text.len();
-            self.folded.text.push(if breaks > 1 && self.mode == Mode::Match { '\n' } else { ' ' });
+            let parts = self.mode != Mode::Quote && (breaks > 1 || (breaks == 1 && after_heading(text, range.start)));
+            self.folded.text.push(if parts { '\n' } else { ' ' });
             self.note(from, range.start..end, false);
         }
         end
@@ -185,8 +249,16 @@ impl Folder {
         if is_ignorable(character) || (self.mode == Mode::Quote && matches!(character, '*' | '_' | '`' | '[' | ']' | '\\')) {
             return;
         }
+        if self.mode != Mode::Quote && matches!(character, '®' | '™' | '℠') {
+            return;
+        }
         let from = self.folded.text.len();
-        if is_kept_whole(character) {
+        let seen = lookalike::latin(character);
+        self.folded.has_lookalikes |= seen.is_some();
+        if let Some(seen) = seen.filter(|_| self.mode == Mode::Skeleton) {
+            self.folded.text.push(seen.to_ascii_lowercase());
+            self.accented_base = true;
+        } else if is_kept_whole(character) {
             self.folded.text.push(character);
             self.accented_base = false;
         } else {
@@ -206,11 +278,11 @@ impl Folder {
             }
             return;
         }
-        if is_ignorable(part) {
+        if is_ignorable(part) || (!quote && is_pointing(part)) {
             return;
         }
         let plain = match part {
-            '‘' | '’' | '‚' | '‛' | 'ʼ' | '′' => '\'',
+            '‘' | '’' | '‚' | '‛' | 'ʼ' | '′' | 'ʻ' | 'ʹ' => '\'',
             '“' | '”' | '„' | '‟' | '″' => '"',
             '‐' | '‑' | '‒' | '–' | '—' | '―' | '−' => '-',
             other if other.is_whitespace() => ' ',
@@ -219,11 +291,45 @@ impl Folder {
         self.accented_base = takes_accents(plain);
         if quote {
             self.folded.text.push(plain);
+        } else if let Some(letters) = stroked(plain) {
+            self.folded.text.push_str(letters);
+            self.accented_base = true;
         } else {
             // Upper case first: it folds ß to ss and the final sigma to the other one, which lower case alone does not.
             self.folded.text.extend(plain.to_uppercase().flat_map(char::to_lowercase));
         }
     }
+}
+
+/// HTML entities that engines leave in names, without the ampersand.
+const ENTITIES: &[(&str, char)] =
+    &[("amp;", '&'), ("#38;", '&'), ("#39;", '\''), ("#x27;", '\''), ("apos;", '\''), ("rsquo;", '\''), ("nbsp;", ' ')];
+
+/// True when the line that ends at `end` is a heading.
+fn after_heading(text: &str, end: usize) -> bool {
+    let before = text.as_bytes().get(..end).unwrap_or_default();
+    let start = memchr::memrchr(b'\n', before).map_or(0, |at| at + 1);
+    before.get(start) == Some(&b'#')
+}
+
+/// Latin letters with a stroke, and ligatures, that NFKD leaves whole.
+fn stroked(letter: char) -> Option<&'static str> {
+    Some(match letter {
+        'ł' | 'Ł' => "l",
+        'ø' | 'Ø' => "o",
+        'đ' | 'Đ' | 'ð' | 'Ð' => "d",
+        'ħ' | 'Ħ' => "h",
+        'ŧ' | 'Ŧ' => "t",
+        'æ' | 'Æ' => "ae",
+        'œ' | 'Œ' => "oe",
+        _ => return None,
+    })
+}
+
+/// Vowel points and the stretching stroke of Arabic and Hebrew: written or left out at will.
+fn is_pointing(mark: char) -> bool {
+    matches!(mark, '\u{591}'..='\u{5BD}' | '\u{5BF}' | '\u{5C1}'..='\u{5C2}' | '\u{5C4}'..='\u{5C5}' | '\u{5C7}'
+        | '\u{610}'..='\u{61A}' | '\u{640}' | '\u{64B}'..='\u{65F}' | '\u{670}')
 }
 
 /// True for characters that are never seen (Default_Ignorable_Code_Point of Unicode 16): zero width, direction, variation, tags.

@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::bytes::next_markup;
+
 /// A stretch of the text that is not prose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mark {
@@ -13,6 +15,8 @@ pub(super) struct Mark {
     pub(super) span: Range<usize>,
     /// The URL in it, if any.
     pub(super) url: Option<Range<usize>>,
+    /// The words of a link, without their brackets; they are not hidden.
+    pub(super) label: Option<Range<usize>>,
     /// What it is.
     pub(super) kind: Kind,
 }
@@ -32,6 +36,10 @@ pub(super) enum Kind {
     Path,
 }
 
+/// Longest label of a link, in bytes.
+const MAX_LABEL: usize = 1_000;
+/// Longest host name, in bytes.
+const MAX_HOST: usize = 253;
 /// Longest title of a link target that is looked for, in bytes.
 const MAX_TITLE: usize = 300;
 
@@ -41,13 +49,14 @@ pub(super) fn scan(text: &str) -> Vec<Mark> {
         text,
         bytes: text.as_bytes(),
         at: 0,
-        token: 0,
+        floor: 0,
         brackets: Vec::new(),
         code: None,
         paragraph: 0,
         marks: Vec::new(),
     };
-    while scanner.at < scanner.bytes.len() {
+    while let Some(next) = next_markup(scanner.bytes, scanner.at) {
+        scanner.at = next;
         scanner.step();
     }
     scanner.marks
@@ -57,8 +66,8 @@ struct Scanner<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
-    /// Start of the current run of host characters.
-    token: usize,
+    /// Nothing before it is looked at again.
+    floor: usize,
     /// Starts of open labels; true: of an image.
     brackets: Vec<(usize, bool)>,
     /// Start of a backtick run → end of the run that closes it; made when the first backtick is met.
@@ -75,8 +84,8 @@ impl Scanner<'_> {
 
     fn mark(&mut self, span: Range<usize>, url: Option<Range<usize>>, kind: Kind) {
         self.at = span.end;
-        self.token = span.end;
-        self.marks.push(Mark { span, url, kind });
+        self.floor = span.end;
+        self.marks.push(Mark { span, url, label: None, kind });
     }
 
     fn step(&mut self) {
@@ -85,26 +94,31 @@ impl Scanner<'_> {
         match byte {
             b'`' | b'~' if self.at_line_start() && self.fence(byte) => return,
             b'`' if self.code_span() => return,
-            b'[' if self.brackets.len() < 64 => self.brackets.push((at + 1, at > 0 && self.byte(at - 1) == Some(b'!'))),
+            b'[' => {
+                if self.brackets.len() >= 64 {
+                    self.brackets.clear();
+                }
+                self.brackets.push((at + 1, at > 0 && self.byte(at - 1) == Some(b'!')));
+            }
             b']' => {
-                let label = self.brackets.pop();
+                let label = self.brackets.pop().filter(|(start, _)| !self.parted(*start));
                 if self.byte(at + 1) == Some(b'(') {
                     return self.target(label);
                 }
             }
             b'<' if self.scheme_at(at + 1) => return self.bare_url(at + 1, at),
-            b'h' | b'H' if self.scheme_at(at) && !self.after_alphanumeric() => return self.bare_url(at, at),
-            b'/' if self.token_is_host() => {
+            b':' => {
+                if let Some(start) = self.scheme_before(at) {
+                    return self.bare_url(start, start);
+                }
+            }
+            b'/' if self.host_before(at) => {
                 let end = url_end(self.text, at);
                 return self.mark(at..end, None, Kind::Path);
             }
-            b'\n' if self.byte(at + 1) == Some(b'\n') => self.brackets.clear(),
             _ => {}
         }
         self.at += 1;
-        if !(byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')) {
-            self.token = self.at;
-        }
     }
 
     fn at_line_start(&self) -> bool {
@@ -135,7 +149,7 @@ impl Scanner<'_> {
         }
         if matches!(info.as_str(), "" | "markdown" | "md" | "text" | "txt" | "plaintext" | "plain") {
             self.at = first_line;
-            self.token = first_line;
+            self.floor = first_line;
             return true;
         }
         let mut line = first_line;
@@ -169,7 +183,7 @@ impl Scanner<'_> {
     fn skip_backticks(&mut self) -> bool {
         let run = self.bytes.get(self.at..).unwrap_or_default().iter().take_while(|byte| **byte == b'`').count();
         self.at += run;
-        self.token = self.at;
+        self.floor = self.at;
         true
     }
 
@@ -213,7 +227,17 @@ impl Scanner<'_> {
         };
         let start = label.map(|(start, _)| start).filter(names_host).unwrap_or(open);
         let url = (!url.is_empty()).then_some(url);
+        let words = label.filter(|(_, image)| !image).map(|(start, _)| start..self.at).filter(|_| start == open);
         self.mark(start..end.max(open + 1), url, kind);
+        if let Some(mark) = self.marks.last_mut() {
+            mark.label = words;
+        }
+    }
+
+    /// True when a paragraph ends between an open label and here: then it was no label. Looks at as much as a label may have.
+    fn parted(&self, start: usize) -> bool {
+        let label = self.bytes.get(start..self.at).unwrap_or_default();
+        label.len() > MAX_LABEL || memchr::memmem::find(label, b"\n\n").is_some()
     }
 
     fn target_end(&self, start: usize) -> usize {
@@ -239,8 +263,11 @@ impl Scanner<'_> {
         starts(b"http://") || starts(b"https://")
     }
 
-    fn after_alphanumeric(&self) -> bool {
-        self.at > 0 && self.byte(self.at - 1).is_some_and(|byte| byte.is_ascii_alphanumeric())
+    /// Start of the `http` or `https` whose colon is at `colon`, when a URL begins with it.
+    fn scheme_before(&self, colon: usize) -> Option<usize> {
+        let start = [colon.checked_sub(5), colon.checked_sub(4)].into_iter().flatten().find(|start| self.scheme_at(*start))?;
+        let glued = start > 0 && self.byte(start - 1).is_some_and(|byte| byte.is_ascii_alphanumeric());
+        (start >= self.floor && !glued).then_some(start)
     }
 
     fn bare_url(&mut self, start: usize, from: usize) {
@@ -251,8 +278,11 @@ impl Scanner<'_> {
     }
 
     /// True when what stands before a slash is a host name: labels with a dot, the last one of letters.
-    fn token_is_host(&self) -> bool {
-        let token = self.text.get(self.token..self.at).unwrap_or_default();
+    fn host_before(&self, slash: usize) -> bool {
+        let floor = self.floor.max(slash.saturating_sub(MAX_HOST));
+        let before = self.bytes.get(floor..slash).unwrap_or_default();
+        let length = before.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')).count();
+        let token = self.text.get(slash - length..slash).unwrap_or_default();
         token.starts_with(|first: char| first.is_ascii_alphanumeric())
             && token
                 .rsplit_once('.')

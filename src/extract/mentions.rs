@@ -1,91 +1,81 @@
-//! Finds names in an answer: one pass over the folded text, then word boundaries that hold for every script, then the
-//! question whether the place is prose.
+//! Finds names in an answer: one pass over the folded text for all of them, then word boundaries that hold for every script,
+//! then the question whether the place is prose.
 //!
-//! Must not decide what an occurrence means (an absence statement, a competitor); see `passages` and `competitors`.
-//! Linear in the text for a fixed set of names.
+//! Must not decide what an occurrence means (an absence statement, a homonym, a competitor); see `sense` and `competitors`.
+//! Linear in the text for a fixed set of names. Matchers that were [`share`]d look at a text once together.
 
-use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+pub(super) use super::document::Document;
+use super::finder::{At as Raw, Finder};
+use super::fold::fold;
+pub(super) use super::form::is_word;
+use super::form::{Case, Form, case_of, closes, fits_case, opens, parted_from_host, same_stars, shown};
+use super::inflection::{Tail, stem};
+use super::spelling;
 use aho_corasick::{AhoCorasick, MatchKind};
-use unicode_normalization::char::is_combining_mark;
-
-use super::fold::{Folded, Mode, fold, is_kept_whole};
-use super::markup::{Kind, Mark, scan};
 
 /// Longest name that is looked for, in bytes of its folded form.
 const MAX_NAME: usize = 400;
 /// Most names of one matcher.
 const MAX_NAMES: usize = 5_000;
 
-/// An answer with what is derived from it, each made once and only when asked for.
+/// Patterns compiled for one pass. Numbered, so that a document knows whose findings it keeps.
 #[derive(Debug)]
-pub(super) struct Document<'a> {
-    /// The answer.
-    pub(super) text: &'a str,
-    folded: OnceCell<Folded>,
-    marks: OnceCell<Vec<Mark>>,
+struct Patterns {
+    number: u64,
+    /// Several matchers look at a document through it: it keeps the findings.
+    shared: bool,
+    search: Search,
 }
 
-impl<'a> Document<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
-        Self { text, folded: OnceCell::new(), marks: OnceCell::new() }
-    }
-
-    fn folded(&self) -> &Folded {
-        self.folded.get_or_init(|| Folded::new(self.text, Mode::Match))
-    }
-
-    /// What is not prose.
-    pub(super) fn marks(&self) -> &[Mark] {
-        self.marks.get_or_init(|| scan(self.text))
-    }
-
-    /// The text of a range; empty when the range is none of the text.
-    pub(super) fn slice(&self, range: &Range<usize>) -> &'a str {
-        self.text.get(range.clone()).unwrap_or_default()
-    }
-
-    fn is_prose(&self, span: &Range<usize>) -> bool {
-        let marks = self.marks();
-        let after = marks.partition_point(|mark| mark.span.end <= span.start);
-        marks.get(after).is_none_or(|mark| mark.span.start >= span.end)
-    }
-
-    /// Ranges that a quoting model leaves out: link targets with their brackets.
-    pub(super) fn link_targets(&self) -> impl Iterator<Item = Range<usize>> {
-        self.marks().iter().filter(|mark| matches!(mark.kind, Kind::Target | Kind::Image)).map(|mark| mark.span.clone())
-    }
-}
-
-/// What the letter case of a short name must be: `LI`, `HP` and `Box` are words too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Case {
-    Any,
-    /// A name of four letters at most that is not written in lower case is not found in lower case.
-    NotLower,
-    /// A name of three capitals at most is found in capitals only.
-    Upper,
-}
-
+/// How patterns are looked for.
 #[derive(Debug)]
-struct Form {
-    group: usize,
-    length: usize,
-    first: char,
-    last: char,
-    case: Case,
-    domain: bool,
+enum Search {
+    /// Where words begin: inside an ASCII word nothing that begins like one [`opens`].
+    Starts(Finder),
+    /// Everywhere, because too many begin alike.
+    Everywhere(AhoCorasick),
+}
+
+impl Patterns {
+    fn new(patterns: &[&str], shared: bool) -> Option<Arc<Self>> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let search = match Finder::new(patterns.iter().copied(), false) {
+            Some(finder) => Search::Starts(finder),
+            None => Search::everywhere(patterns)?,
+        };
+        Some(Arc::new(Self { number: NUMBER.fetch_add(1, Ordering::Relaxed), shared, search }))
+    }
+
+    fn find(&self, document: &Document<'_>) -> Vec<Raw> {
+        match &self.search {
+            Search::Starts(finder) => finder.find(&document.folded().text, document.starts()),
+            Search::Everywhere(automaton) => {
+                let found = automaton.find_overlapping_iter(&document.folded().text);
+                found.map(|found| Raw { pattern: found.pattern().as_usize(), start: found.start(), end: found.end() }).collect()
+            }
+        }
+    }
+}
+
+impl Search {
+    fn everywhere(patterns: &[&str]) -> Option<Self> {
+        AhoCorasick::builder().match_kind(MatchKind::Standard).build(patterns).ok().map(Self::Everywhere)
+    }
 }
 
 /// Names, compiled. Forms of one thing share a group.
 #[derive(Debug, Default)]
 pub(super) struct Matcher {
-    automaton: Option<AhoCorasick>,
-    /// The longest ASCII word of every name: an ASCII text without any of them holds no name and is not folded.
-    prefilter: Option<AhoCorasick>,
+    automaton: Option<Arc<Patterns>>,
+    /// Number of the first pattern in the automaton.
+    base: usize,
     forms: Vec<Form>,
+    patterns: Vec<String>,
     groups: usize,
 }
 
@@ -100,60 +90,110 @@ pub(super) struct Name<'a> {
     pub(super) domain: bool,
 }
 
+/// An occurrence of a name in the prose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Bytes of the answer.
+    pub(super) span: Range<usize>,
+    /// Bytes of the folded answer.
+    pub(super) folded: Range<usize>,
+    /// The group of the name.
+    pub(super) group: usize,
+    /// Which of the names given to the matcher.
+    pub(super) name: usize,
+}
+
 impl Matcher {
     /// Compiles. Of names that fold alike the first one given counts (its letter case, its group).
     pub(super) fn new<'a>(names: impl IntoIterator<Item = Name<'a>>) -> Self {
         let mut seen = HashSet::new();
         let mut matcher = Self::default();
-        let mut patterns: Vec<String> = Vec::new();
-        for name in names.into_iter().take(MAX_NAMES) {
+        for (number, name) in names.into_iter().take(MAX_NAMES).enumerate() {
             matcher.groups = matcher.groups.max(name.group + 1);
             let folded = fold(name.text);
-            if folded.chars().filter(|character| is_word(*character)).count() < 2 || folded.len() > MAX_NAME {
+            if !spelling::is_searchable(&folded) || folded.len() > MAX_NAME {
                 continue;
             }
-            let (Some(first), Some(last)) = (folded.chars().next(), folded.chars().next_back()) else { continue };
-            if seen.insert(folded.clone()) {
-                let case = if name.domain { Case::Any } else { case_of(name.text) };
-                matcher.forms.push(Form { group: name.group, length: folded.len(), first, last, case, domain: name.domain });
-                patterns.push(folded);
+            let case = if name.domain { Case::Any } else { case_of(name.text) };
+            let written = name.text.contains('*').then(|| name.text.to_owned());
+            let mut add = |pattern: String, tail: Tail| {
+                let (Some(first), Some(last)) = (pattern.chars().next(), pattern.chars().next_back()) else { return };
+                if seen.insert((pattern.clone(), tail == Tail::Whole)) {
+                    let (group, domain, written) = (name.group, name.domain, written.clone());
+                    let form = Form { group, name: number, first, last, case, domain, tail, phrase: false, open: false, written };
+                    matcher.forms.push(form);
+                    matcher.patterns.push(pattern);
+                }
+            };
+            if !name.domain {
+                for spelling in spelling::others(name.text, &folded) {
+                    add(spelling, Tail::Whole);
+                }
+                if let Some((stem, tail)) = stem(&folded) {
+                    add(stem, tail);
+                }
             }
+            add(folded, Tail::Whole);
         }
-        if !patterns.is_empty() {
-            let words: Vec<&str> =
-                patterns.iter().filter(|pattern| pattern.is_ascii()).filter_map(|pattern| longest_word(pattern)).collect();
-            matcher.prefilter = AhoCorasick::builder().ascii_case_insensitive(true).build(words).ok();
-            matcher.automaton = AhoCorasick::builder().match_kind(MatchKind::Standard).build(&patterns).ok();
-        }
+        matcher.compile();
         matcher
     }
 
-    /// True when a name stands in the prose.
-    pub(super) fn any(&self, document: &Document<'_>) -> bool {
-        self.visit(document, |_, _| true, |_, _| ControlFlow::Break(())).is_break()
+    /// Compiles phrases of a language, folded, each a group of its own; true: its last word may go on.
+    pub(super) fn phrases<'a>(phrases: impl IntoIterator<Item = (&'a str, bool)>) -> Self {
+        let mut matcher = Self::default();
+        for (number, (phrase, open)) in phrases.into_iter().enumerate() {
+            let (Some(first), Some(last)) = (phrase.chars().next(), phrase.chars().next_back()) else { continue };
+            let case = Case::Any;
+            let tail = Tail::Whole;
+            let (group, name) = (number, number);
+            let form = Form { group, name, first, last, case, domain: false, tail, phrase: true, open, written: None };
+            matcher.forms.push(form);
+            matcher.patterns.push(phrase.to_owned());
+            matcher.groups = number + 1;
+        }
+        matcher.compile();
+        matcher
     }
 
-    /// All occurrences in order, overlapping ones joined to the longest.
-    pub(super) fn spans(&self, document: &Document<'_>) -> Vec<Range<usize>> {
-        let mut spans: Vec<Range<usize>> = Vec::new();
+    fn compile(&mut self) {
+        let patterns: Vec<&str> = self.patterns.iter().map(String::as_str).collect();
+        self.base = 0;
+        self.automaton = if patterns.is_empty() { None } else { Patterns::new(&patterns, false) };
+    }
+
+    /// All occurrences in the order of their ends.
+    pub(super) fn places(&self, document: &Document<'_>) -> Vec<Place> {
+        let mut places = Vec::new();
         let _ = self.visit(
             document,
             |_, _| true,
-            |_, mut span| {
-                // Occurrences come in the order of their ends.
-                while let Some(last) = spans.last().filter(|last| last.end > span.start) {
-                    span.start = span.start.min(last.start);
-                    span.end = span.end.max(last.end);
-                    spans.pop();
-                }
-                spans.push(span);
+            |place| {
+                places.push(place);
                 ControlFlow::Continue(())
             },
         );
+        places
+    }
+
+    /// All occurrences in order, overlapping ones joined to the longest.
+    #[cfg_attr(not(test), allow(dead_code, reason = "part of what the other layers build on"))]
+    pub(super) fn spans(&self, document: &Document<'_>) -> Vec<Range<usize>> {
+        let mut spans: Vec<Range<usize>> = Vec::new();
+        for mut span in self.places(document).into_iter().map(|place| place.span) {
+            // Occurrences come in the order of their ends.
+            while let Some(last) = spans.last().filter(|last| last.end > span.start) {
+                span.start = span.start.min(last.start);
+                span.end = span.end.max(last.end);
+                spans.pop();
+            }
+            spans.push(span);
+        }
         spans
     }
 
     /// The first occurrence of every group that `counts`, the longest where several start there.
+    #[cfg(test)]
     pub(super) fn first_of_each(
         &self,
         document: &Document<'_>,
@@ -161,20 +201,19 @@ impl Matcher {
     ) -> Vec<Option<Range<usize>>> {
         let mut first: Vec<Option<Range<usize>>> = vec![None; self.groups];
         // Folded start of what was found, so that later occurrences cost one comparison.
-        let mut starts: Vec<usize> = vec![usize::MAX; self.groups];
-        let starts = std::cell::RefCell::new(&mut starts);
+        let starts: Vec<std::cell::Cell<usize>> = vec![std::cell::Cell::new(usize::MAX); self.groups];
         let _ = self.visit(
             document,
-            |group, start| starts.borrow().get(group).is_some_and(|known| start <= *known),
-            |(group, start), span| {
-                if !counts(&span) {
+            |group, start| starts.get(group).is_some_and(|known| start <= known.get()),
+            |place| {
+                if !counts(&place.span) {
                     return ControlFlow::Continue(());
                 }
-                if let Some(known) = starts.borrow_mut().get_mut(group) {
-                    *known = start;
+                if let Some(known) = starts.get(place.group) {
+                    known.set(place.folded.start);
                 }
-                if let Some(slot) = first.get_mut(group) {
-                    *slot = Some(span);
+                if let Some(slot) = first.get_mut(place.group) {
+                    *slot = Some(place.span);
                 }
                 ControlFlow::Continue(())
             },
@@ -186,151 +225,72 @@ impl Matcher {
         &self,
         document: &Document<'_>,
         wanted: impl Fn(usize, usize) -> bool,
-        mut found: impl FnMut((usize, usize), Range<usize>) -> ControlFlow<()>,
+        mut found: impl FnMut(Place) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let (Some(automaton), Some(prefilter)) = (&self.automaton, &self.prefilter) else { return ControlFlow::Continue(()) };
-        if document.text.is_ascii() && !prefilter.is_match(document.text) {
-            return ControlFlow::Continue(());
+        let Some(automaton) = &self.automaton else { return ControlFlow::Continue(()) };
+        if automaton.shared {
+            let (number, kept) = document.scan.get_or_init(|| (automaton.number, automaton.find(document)));
+            if *number == automaton.number {
+                for raw in kept {
+                    self.look(document, *raw, &wanted, &mut found)?;
+                }
+                return ControlFlow::Continue(());
+            }
         }
-        let folded = document.folded();
-        for candidate in automaton.find_overlapping_iter(&folded.text) {
-            let Some(form) = self.forms.get(candidate.pattern().as_usize()) else { continue };
-            let start = candidate.end() - form.length;
-            if !wanted(form.group, start) || !opens(&folded.text, start, form) || !closes(&folded.text, candidate.end(), form) {
-                continue;
-            }
-            let Some(span) = folded.span(document.text, start..candidate.end()) else { continue };
-            if document.is_prose(&span) && parted_from_host(document, &span, form) && fits_case(document.slice(&span), form.case)
-            {
-                found((form.group, start), span)?;
-            }
+        for raw in automaton.find(document) {
+            self.look(document, raw, &wanted, &mut found)?;
         }
         ControlFlow::Continue(())
     }
-}
 
-fn longest_word(pattern: &str) -> Option<&str> {
-    pattern
-        .split(|character: char| !character.is_ascii_alphanumeric())
-        .max_by_key(|word| word.len())
-        .filter(|word| !word.is_empty())
-}
-
-fn case_of(name: &str) -> Case {
-    let letters: Vec<char> = name.chars().filter(|character| character.is_alphanumeric()).collect();
-    let cased = letters.iter().any(|letter| letter.is_uppercase());
-    if letters.len() > 4 || !cased || name.trim().contains(char::is_whitespace) {
-        Case::Any
-    } else if letters.len() <= 3 && !letters.iter().any(|letter| letter.is_lowercase()) {
-        Case::Upper
-    } else {
-        Case::NotLower
-    }
-}
-
-fn fits_case(written: &str, case: Case) -> bool {
-    match case {
-        Case::Any => true,
-        Case::NotLower => written.chars().any(char::is_uppercase),
-        Case::Upper => !written.chars().any(char::is_lowercase),
-    }
-}
-
-/// Letters, digits and the marks on them.
-pub(super) fn is_word(character: char) -> bool {
-    (character.is_alphanumeric() && !is_kept_whole(character)) || (!character.is_ascii() && is_combining_mark(character))
-}
-
-/// True when a word may begin at `start`.
-fn opens(folded: &str, start: usize, form: &Form) -> bool {
-    let mut before = folded.get(..start).unwrap_or_default().chars().rev();
-    let Some(previous) = before.next() else { return true };
-    let joins = || before.clone().next().is_some_and(is_word);
-    match previous {
-        _ if is_word(previous) => {
-            is_word(form.first)
-                && script(previous).parts_from(script(form.first))
-                && !(is_katakana(previous) && is_katakana(form.first))
+    fn look(
+        &self,
+        document: &Document<'_>,
+        raw: Raw,
+        wanted: &impl Fn(usize, usize) -> bool,
+        found: &mut impl FnMut(Place) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let form = raw.pattern.checked_sub(self.base).and_then(|index| self.forms.get(index));
+        let Some(form) = form else { return ControlFlow::Continue(()) };
+        let folded = document.folded();
+        let start = raw.start;
+        if !wanted(form.group, start) || !opens(&folded.text, start, form) {
+            return ControlFlow::Continue(());
         }
-        '_' | '&' | '@' => !joins(),
-        '-' | '/' if form.domain => !joins(),
-        _ => true,
+        let Some(end) = closes(document, start..raw.end, form) else { return ControlFlow::Continue(()) };
+        let Some(span) = folded.span(document.text, start..end) else { return ControlFlow::Continue(()) };
+        let fits = form.phrase
+            || (document.is_prose(&span)
+                && parted_from_host(document, &span, form)
+                && (fits_case(&shown(document.slice(&span)), form.case)
+                    || (form.case == Case::NotLower && spelling::is_set_apart(document.text, &span)))
+                && form.written.as_ref().is_none_or(|written| same_stars(written, document.slice(&span))));
+        if fits {
+            found(Place { span, folded: start..end, group: form.group, name: form.name })
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 }
 
-/// True when a word may end at `end`.
-fn closes(folded: &str, end: usize, form: &Form) -> bool {
-    let mut after = folded.get(end..).unwrap_or_default().chars();
-    let Some(next) = after.next() else { return true };
-    let joins = || after.clone().next().is_some_and(is_word);
-    match next {
-        'ー' => !is_katakana(form.last),
-        _ if is_combining_mark(next) => false,
-        _ if is_word(next) => !is_word(form.last) || script(form.last).parts_from(script(next)),
-        '_' | '&' | '@' => !joins(),
-        '-' if form.domain => !joins(),
-        _ => true,
+/// Compiles the matchers into one automaton: the first of them that looks at a document looks for all.
+pub(super) fn share<'a>(matchers: impl IntoIterator<Item = &'a mut Matcher>) {
+    let mut matchers: Vec<&mut Matcher> = matchers.into_iter().filter(|matcher| !matcher.patterns.is_empty()).collect();
+    let patterns: Vec<&str> = matchers.iter().flat_map(|matcher| matcher.patterns.iter().map(String::as_str)).collect();
+    let Some(automaton) = Patterns::new(&patterns, true) else { return };
+    let mut base = 0;
+    for matcher in &mut matchers {
+        matcher.automaton = Some(Arc::clone(&automaton));
+        matcher.base = base;
+        base += matcher.patterns.len();
     }
-}
-
-/// A dot between two words makes one name of them (`Node.js`, `notes.linear`), unless a capital starts a sentence there.
-/// A host name may stand below another label, but no label may follow it.
-fn parted_from_host(document: &Document<'_>, span: &Range<usize>, form: &Form) -> bool {
-    let mut after = document.text.get(span.end..).unwrap_or_default().chars();
-    if after.next() == Some('.') && after.next().is_some_and(|next| is_word(next) && !next.is_uppercase()) {
-        return false;
-    }
-    if form.domain || document.slice(span).starts_with(char::is_uppercase) {
-        return true;
-    }
-    let mut before = document.text.get(..span.start).unwrap_or_default().chars().rev();
-    !(before.next() == Some('.') && before.next().is_some_and(is_word))
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Script {
-    /// Words are parted by spaces.
-    Spaced,
-    /// Words stand side by side.
-    Unspaced,
-}
-
-impl Script {
-    /// True when two neighbouring letters of these scripts may belong to two words.
-    fn parts_from(self, other: Self) -> bool {
-        self == Self::Unspaced || other == Self::Unspaced
-    }
-}
-
-fn script(character: char) -> Script {
-    match character {
-        // Thai, Lao, Tibetan, Myanmar, Hangul (decomposed and whole), Khmer, kana, Han.
-        '\u{E00}'..='\u{FFF}'
-        | '\u{1000}'..='\u{109F}'
-        | '\u{1100}'..='\u{11FF}'
-        | '\u{1780}'..='\u{17FF}'
-        | '\u{3005}'..='\u{3007}'
-        | '\u{3040}'..='\u{30FF}'
-        | '\u{3130}'..='\u{318F}'
-        | '\u{31F0}'..='\u{31FF}'
-        | '\u{3400}'..='\u{4DBF}'
-        | '\u{4E00}'..='\u{9FFF}'
-        | '\u{AC00}'..='\u{D7FF}'
-        | '\u{F900}'..='\u{FAFF}'
-        | '\u{20000}'..='\u{3FFFF}' => Script::Unspaced,
-        _ => Script::Spaced,
-    }
-}
-
-/// Loan words: a katakana name does not begin inside a katakana word (ボックス in ツールボックス is the Box in toolbox).
-fn is_katakana(character: char) -> bool {
-    matches!(character, '\u{30A1}'..='\u{30FA}' | '\u{30FC}'..='\u{30FF}' | '\u{31F0}'..='\u{31FF}')
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::fold::{Folded, Mode};
     use super::*;
 
     fn matcher(names: &[&str]) -> Matcher {
@@ -363,10 +323,15 @@ mod tests {
     }
 
     #[test]
-    fn an_ascii_text_without_the_words_of_a_name_is_not_folded() {
-        let document = Document::new("nothing of that kind");
-        assert!(!matcher(&["Quill Mark", "Pêche"]).any(&document));
-        assert!(document.folded.get().is_none());
+    fn shared_matchers_find_what_each_finds_alone() {
+        let text = "Quill Mark and Boxly, then Boxly and Quill";
+        let (mut first, mut second) = (matcher(&["Quill", "Quill Mark"]), matcher(&["Boxly"]));
+        let alone = (first.places(&Document::new(text)), second.places(&Document::new(text)));
+        share([&mut first, &mut Matcher::default(), &mut second]);
+        let document = Document::new(text);
+        assert_eq!((first.places(&document), second.places(&document)), alone);
+        let other = matcher(&["Mark"]);
+        assert!(other.spans(&document).iter().eq(std::iter::once(&(6..10))), "a matcher of its own on the same document");
     }
 
     fn text() -> impl Strategy<Value = String> {
@@ -400,6 +365,26 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn looking_where_words_begin_finds_what_looking_everywhere_does(
+            text in text(),
+            names in prop::collection::vec(prop_oneof![text(), Just("quill mark".to_owned()), "[a-z]{1,3}"], 1..6),
+        ) {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let mut matcher = matcher(&names);
+            let document = Document::new(&text);
+            let found = matcher.places(&document);
+            let patterns: Vec<&str> = matcher.patterns.iter().map(String::as_str).collect();
+            prop_assume!(!patterns.is_empty());
+            let search = Search::everywhere(&patterns).unwrap();
+            matcher.automaton = Some(Arc::new(Patterns { number: u64::MAX, shared: false, search }));
+            let sorted = |mut places: Vec<Place>| {
+                places.sort_by_key(|place| (place.folded.end, place.folded.start, place.name));
+                places
+            };
+            prop_assert_eq!(sorted(found), sorted(matcher.places(&document)));
+        }
+
         #[test]
         fn spans_lie_on_characters_and_fold_to_the_name(text in text(), name in prop_oneof![text(), Just("quill mark".to_owned())]) {
             let document = Document::new(&text);

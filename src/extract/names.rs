@@ -91,7 +91,7 @@ pub fn names_request(org: &Org) -> StructuredRequest {
         json!(org.aliases),
         json!(org.websites)
     );
-    StructuredRequest { schema_name: "name_variations", schema, system, user }
+    StructuredRequest { schema_name: "name_variations".into(), schema, system, user }
 }
 
 #[derive(Deserialize)]
@@ -285,6 +285,8 @@ pub(super) fn without_legal_suffix(name: &str) -> Option<String> {
                 || (joined.len() <= 4 && LEGAL_SUFFIXES.contains(&joined.as_str())))
                 && (written_as_form || !AMBIGUOUS_SUFFIXES.contains(&joined.as_str()));
             let head = head.trim_end_matches([' ', ',', '&']);
+            // `Margin and Co.` is `Margin`, as `Margin & Co.` is.
+            let head = head.strip_suffix(" and").unwrap_or(head).trim_end_matches([' ', ',']);
             if legal && head.chars().filter(|character| character.is_alphanumeric()).count() >= 2 && !is_generic(&fold(head)) {
                 rest = head.to_owned();
                 stripped = true;

@@ -1,17 +1,9 @@
-//! The sentence around a mention, and what the rules can read from it: an absence statement, a judgement.
-//!
-//! English word lists only (see `words`); an answer in another language gets no sentiment here. Work per mention is bounded.
+//! The sentence around a mention. Judges nothing; see `sense` and `sentiment`. Work per mention is bounded.
 
 use std::ops::Range;
 
-use super::fold::{fold, without_emphasis};
-use super::words::{ABSENCE_AFTER, ABSENCE_BEFORE, ABSENCE_FILLERS, NEGATIONS, NEGATIVE, POSITIVE, TURNS};
-use crate::domain::Sentiment;
-
 /// How far a sentence is followed to each side of a mention, in bytes.
 const REACH: usize = 500;
-/// Mentions whose sentences are looked at for an absence statement; more than that is no absence.
-const LOOKED_AT: usize = 1_000;
 
 /// Abbreviations whose dot ends no sentence.
 const ABBREVIATIONS: &[&str] =
@@ -38,7 +30,7 @@ fn floor_boundary(text: &str, mut at: usize) -> usize {
 }
 
 /// Offsets one past the ends of sentences in `part`; `rest` is what follows it.
-fn sentence_breaks<'a>(part: &'a str, rest: &'a str) -> impl DoubleEndedIterator<Item = usize> + 'a {
+pub(super) fn sentence_breaks<'a>(part: &'a str, rest: &'a str) -> impl DoubleEndedIterator<Item = usize> + 'a {
     part.char_indices().filter_map(move |(at, character)| {
         let end = at + character.len_utf8();
         let next = || part.get(end..).unwrap_or_default().chars().chain(rest.chars());
@@ -62,65 +54,6 @@ fn ends_with_abbreviation(before: &str) -> bool {
     ABBREVIATIONS.contains(&word.as_str())
 }
 
-/// The mentions but for those in a sentence that says that the answer does not know or does not list the org.
-pub(super) fn without_absences(text: &str, mut mentions: Vec<Range<usize>>) -> Vec<Range<usize>> {
-    let mut counts = is_not_absence(text);
-    mentions.retain(|span| counts(span));
-    mentions
-}
-
-/// Tells mentions from absence statements; looks at the first thousand only, so that the work stays bounded.
-pub(super) fn is_not_absence(text: &str) -> impl FnMut(&Range<usize>) -> bool {
-    let mut looked_at = 0;
-    move |span| {
-        looked_at += 1;
-        looked_at > LOOKED_AT || !is_absence(text, span)
-    }
-}
-
-fn is_absence(text: &str, span: &Range<usize>) -> bool {
-    let sentence = sentence(text, span);
-    let words = |range: Range<usize>| fold(&without_emphasis(text.get(range).unwrap_or_default()));
-    let before = words(sentence.start..span.start.max(sentence.start));
-    let after = words(span.end.min(sentence.end)..sentence.end);
-    absent_before(&before) || absent_after(&after)
-}
-
-/// `I couldn't find any information about the company …`: the phrase, then fillers only.
-fn absent_before(before: &str) -> bool {
-    let mut rest = before.trim_end_matches(|last: char| !last.is_alphanumeric());
-    for _ in 0..12 {
-        if ABSENCE_BEFORE.iter().any(|phrase| ends_with_words(rest, phrase)) {
-            return true;
-        }
-        let (head, last) = rest.rsplit_once(|character: char| character.is_whitespace()).unwrap_or(("", rest));
-        if !ABSENCE_FILLERS.contains(&last) {
-            return false;
-        }
-        rest = head.trim_end();
-    }
-    false
-}
-
-fn ends_with_words(text: &str, phrase: &str) -> bool {
-    text.strip_suffix(phrase).is_some_and(|head| !head.ends_with(char::is_alphanumeric))
-}
-
-/// `… does not appear in this list`: the phrase soon after the name, no other thought in between.
-fn absent_after(after: &str) -> bool {
-    let after = format!(" {after}");
-    let end = TURNS.iter().filter_map(|turn| after.find(turn)).min().unwrap_or(after.len());
-    let thought = after.get(..end).unwrap_or_default();
-    ABSENCE_AFTER.iter().any(|phrase| {
-        thought.match_indices(phrase).any(|(at, _)| {
-            let behind = thought.get(at + phrase.len()..).unwrap_or_default();
-            let takes_back =
-                behind.starts_with(" to ") && !behind.starts_with(" to be listed") && !behind.starts_with(" to be included");
-            at <= 60 && !takes_back && !behind.starts_with(char::is_alphanumeric)
-        })
-    })
-}
-
 /// The sentences that hold a mention, in order, without overlap.
 pub(super) fn around(text: &str, mentions: &[Range<usize>]) -> Vec<Range<usize>> {
     let mut passages: Vec<Range<usize>> = Vec::new();
@@ -142,28 +75,4 @@ pub(super) fn joined(text: &str, passages: &[Range<usize>]) -> Option<String> {
     let texts: Vec<&str> =
         passages.iter().filter_map(|passage| text.get(passage.clone())).filter(|text| !text.is_empty()).collect();
     (!texts.is_empty()).then(|| texts.join(" || "))
-}
-
-/// What the words of the passages say: more praise than blame, or the reverse; `None` when neither (not known, not neutral).
-pub(super) fn sentiment(text: &str, passages: &[Range<usize>]) -> Option<Sentiment> {
-    let (mut praise, mut blame) = (0_u32, 0_u32);
-    for passage in passages {
-        let folded = fold(text.get(passage.clone()).unwrap_or_default());
-        let mut since_negation = usize::MAX;
-        for word in folded.split(|character: char| !(character.is_alphanumeric() || matches!(character, '\'' | '-'))) {
-            if word.is_empty() {
-                continue;
-            }
-            since_negation = if NEGATIONS.contains(&word) { 0 } else { since_negation.saturating_add(1) };
-            let negated = (1..=3).contains(&since_negation);
-            let (good, bad) = (POSITIVE.contains(&word), NEGATIVE.contains(&word));
-            praise += u32::from((good && !negated) || (bad && negated));
-            blame += u32::from((bad && !negated) || (good && negated));
-        }
-    }
-    match praise.cmp(&blame) {
-        std::cmp::Ordering::Greater => Some(Sentiment::Positive),
-        std::cmp::Ordering::Less => Some(Sentiment::Negative),
-        std::cmp::Ordering::Equal => None,
-    }
 }

@@ -1,38 +1,23 @@
 //! URLs and host names made comparable: canonical form, registrable domain, the org's own websites.
 //!
-//! Fetches nothing and resolves nothing. Hosts are ASCII (IDNA) as the `url` crate writes them; registrable domains follow the
-//! public suffix list of the `psl` crate, its private part included (`name.github.io` is a domain of its own).
+//! Fetches nothing and resolves nothing. Hosts are ASCII (IDNA, `xn--…`) as the `url` crate writes them, in canonical URLs, domains
+//! and comparisons alike; registrable domains follow the public suffix list of the `psl` crate, its private part included
+//! (`name.github.io` is a domain of its own, `name.medium.com` is not).
 
-use url::{Host, Url};
+use std::borrow::Cow;
 
-/// Query parameters that say where a reader came from, beside every `utm_…`. Names in lower case.
-const TRACKING: &[&str] = &[
-    "_ga",
-    "_gl",
-    "_hsenc",
-    "_hsmi",
-    "dclid",
-    "fbclid",
-    "gad_source",
-    "gbraid",
-    "gclid",
-    "gclsrc",
-    "hsctatracking",
-    "igshid",
-    "li_fat_id",
-    "mc_cid",
-    "mc_eid",
-    "mkt_tok",
-    "msclkid",
-    "oly_anon_id",
-    "oly_enc_id",
-    "srsltid",
-    "ttclid",
-    "twclid",
-    "vero_id",
-    "wbraid",
-    "yclid",
-];
+use url::{Url, form_urlencoded};
+
+use super::page::{Page, plain_host};
+use super::{classes, percent, redirects, tracking};
+use crate::domain::SiteClass;
+
+/// Longest URL that is looked at, in bytes.
+pub(super) const MAX_URL: usize = 8 * 1024;
+/// Redirects in redirects that are unwrapped; a longer chain stays as it is.
+const MAX_UNWRAPPED: usize = 3;
+/// Longest text of a fragment that is kept, in characters.
+const MAX_CITED_TEXT: usize = 2_000;
 
 /// Sites that host other people's pages: a page there makes the site nobody's own.
 const SHARED_SITES: &[&str] = &[
@@ -65,54 +50,182 @@ const SHARED_SITES: &[&str] = &[
 pub(super) struct Canonical {
     /// The URL.
     pub(super) url: String,
+    /// Host without `www.`.
+    pub(super) host: String,
     /// Registrable domain, lower case; the host where there is none.
     pub(super) domain: String,
+    /// By the data file alone.
+    pub(super) class: SiteClass,
     /// Its path ends like an image's.
     pub(super) image: bool,
+    /// A redirect whose target is sealed: host and domain say nothing of the page.
+    pub(super) sealed: bool,
+    /// The words of its text fragment.
+    pub(super) cited_text: Option<String>,
 }
 
-/// Cleans an http(s) URL: tracking parameters, fragment (text fragments too), user info, `www.`, default port and trailing
-/// slashes go, the host becomes lower-case ASCII. Cleaning a cleaned URL changes nothing. `None` for anything else.
-pub(super) fn canonical(raw: &str) -> Option<Canonical> {
-    let url = Url::parse(raw.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
-    let host = plain_host(&url)?;
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    let path = url.path().trim_end_matches('/');
-    let query =
-        url.query().map(kept_parameters).filter(|query| !query.is_empty()).map(|query| format!("?{query}")).unwrap_or_default();
-    let image = path.rsplit_once('.').is_some_and(|(_, extension)| {
-        let extension = extension.to_ascii_lowercase();
-        matches!(extension.as_str(), "png" | "jpg" | "jpeg" | "gif" | "svg" | "webp" | "ico" | "bmp" | "avif" | "tiff")
-    });
-    Some(Canonical { url: format!("{}://{host}{port}{path}{query}", url.scheme()), domain: registrable(&host), image })
-}
-
-fn kept_parameters(query: &str) -> String {
-    let kept = query.split('&').filter(|pair| {
-        let name = url::form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name.to_lowercase()).unwrap_or_default();
-        !pair.is_empty() && !name.starts_with("utm_") && !TRACKING.contains(&name.as_str())
-    });
-    kept.collect::<Vec<_>>().join("&")
-}
-
-/// The host without `www.` and without a final dot; an IP address as it is.
-fn plain_host(url: &Url) -> Option<String> {
-    match url.host()? {
-        Host::Domain(domain) => {
-            let mut host = domain.trim_end_matches('.');
-            while let Some(rest) = host.strip_prefix("www.").filter(|rest| psl::domain_str(rest).is_some()) {
-                host = rest;
-            }
-            (!host.is_empty()).then(|| host.to_owned())
-        }
-        address => Some(address.to_string()),
+impl Canonical {
+    /// What two spellings of one page share: the URL without its scheme, its percent-encodings in one form.
+    pub(super) fn page(&self) -> Cow<'_, str> {
+        percent::comparable(self.url.split_once("://").map_or(self.url.as_str(), |(_, page)| page))
     }
 }
 
-/// Registrable domain of a host; the host itself for an address, a bare public suffix or a single label.
-fn registrable(host: &str) -> String {
-    let is_address = host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
-    if is_address { host.to_owned() } else { psl::domain_str(host).unwrap_or(host).to_owned() }
+/// Host and domain of a page, and what the public suffix list says of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Site<'a> {
+    /// Host without `www.`, lower-case ASCII.
+    pub(super) host: &'a str,
+    /// Registrable domain; the host for an address, a bare public suffix or a single label.
+    pub(super) domain: &'a str,
+    /// What stands before the public suffix; `None` without a registrable domain.
+    pub(super) name: Option<&'a str>,
+    /// First label of a public suffix of several (`gov` of `gov.uk`).
+    pub(super) suffix_name: Option<&'a str>,
+}
+
+impl<'a> Site<'a> {
+    /// Of a plain host.
+    pub(super) fn of(host: &'a str) -> Self {
+        let is_address = host.starts_with('[') || host.ends_with(|last: char| last.is_ascii_digit());
+        let domain = if is_address && (host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok()) {
+            None
+        } else {
+            psl::domain_str(host)
+        };
+        let name = domain.and_then(|domain| domain.split('.').next());
+        let suffix = match (domain, name) {
+            (Some(domain), Some(name)) => domain.get(name.len() + 1..),
+            _ if is_address => None,
+            _ => Some(host),
+        };
+        let suffix_name = suffix.and_then(|suffix| suffix.split_once('.')).map(|(first, _)| first);
+        Self { host, domain: domain.unwrap_or(host), name, suffix_name }
+    }
+}
+
+/// Cleans an http(s) URL: redirects are unwrapped; tracking parameters, fragment, user info, `www.`, default port and trailing
+/// slashes go, the host becomes lower-case ASCII, needless percent-encodings (of unreserved characters) plain, and a video of
+/// `youtu.be` its page on `youtube.com`. What is written raw beyond ASCII stays raw and what is encoded stays encoded:
+/// [`Canonical::page`] makes the two equal. Cleaning a cleaned URL changes nothing. `None` for anything else, and beyond [`MAX_URL`].
+pub(super) fn canonical(raw: &str) -> Option<Canonical> {
+    let raw = raw.trim();
+    if raw.len() > MAX_URL {
+        return None;
+    }
+    let given = Page::read(raw)?;
+    let mut cited_text = None;
+    let mut last: Option<Page<'static>> = None;
+    for unwrapped in 0..=MAX_UNWRAPPED {
+        let page = last.as_ref().unwrap_or(&given);
+        cited_text = page.fragment.as_deref().and_then(text_fragment).or(cited_text);
+        let next =
+            redirects::target(&page.path, page.query.as_deref(), &Site::of(&page.host)).and_then(|target| Page::parsed(&target));
+        match next {
+            Some(_) if unwrapped == MAX_UNWRAPPED => last = None,
+            Some(next) => last = Some(next),
+            None => break,
+        }
+    }
+    Some(written(last.unwrap_or(given), &percent::raw_characters(raw), cited_text))
+}
+
+/// `raw`: the characters beyond ASCII that the answer writes as they are.
+fn written(page: Page<'_>, raw: &[char], cited_text: Option<String>) -> Canonical {
+    let Page { scheme, host, port, path, query, .. } = page;
+    let path = percent::plain(&path);
+    let (host, path, query) = match video(&host, &path, query.as_deref()) {
+        Some((id, rest)) => ("youtube.com".to_owned(), Cow::Borrowed("/watch"), Some(Cow::Owned(format!("v={id}&{rest}")))),
+        None => (host.into_owned(), path, query),
+    };
+    let site = Site::of(&host);
+    let path = path.trim_end_matches('/');
+    let query = query.map(|query| tracking::kept(&query, path, &site)).filter(|query| !query.is_empty());
+    let mut clean = String::with_capacity(16 + host.len() + path.len() + query.as_ref().map_or(0, String::len));
+    clean.push_str(scheme);
+    clean.push_str("://");
+    clean.push_str(&host);
+    if let Some(port) = port {
+        clean.push_str(&format!(":{port}"));
+    }
+    clean.push_str(&percent::as_written(path, raw));
+    if let Some(query) = query {
+        clean.push('?');
+        clean.push_str(&percent::as_written(&query, raw));
+    }
+    Canonical {
+        class: classes::of(&site, path),
+        domain: site.domain.to_owned(),
+        image: is_image(path),
+        sealed: site.host == "vertexaisearch.cloud.google.com" && path.starts_with("/grounding-api-redirect/"),
+        url: clean,
+        host,
+        cited_text,
+    }
+}
+
+/// Id and other parameters of a video that is named in the path (`youtu.be/ID`, `youtube.com/embed/ID`), or on another host of
+/// the same site (`m.youtube.com/watch?v=ID`).
+fn video<'a>(host: &str, path: &'a str, query: Option<&'a str>) -> Option<(&'a str, &'a str)> {
+    let query = query.unwrap_or_default();
+    let id = match host {
+        "youtu.be" => path.strip_prefix('/')?,
+        "youtube.com" | "m.youtube.com" | "youtube-nocookie.com" => match path.strip_prefix("/embed/") {
+            Some(id) => id,
+            None if host == "m.youtube.com" && path == "/watch" => {
+                let (id, rest) = query.strip_prefix("v=")?.split_once('&').unwrap_or((query.strip_prefix("v=")?, ""));
+                return is_video(id).then_some((id, rest));
+            }
+            None => return None,
+        },
+        _ => return None,
+    };
+    let id = id.trim_end_matches('/');
+    (is_video(id) && !query.split('&').any(|pair| pair.starts_with("v="))).then_some((id, query))
+}
+
+fn is_video(id: &str) -> bool {
+    (6..=20).contains(&id.len())
+        && id != "videoseries"
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
+/// A page about a picture (`/wiki/File:Box.jpg`) is a page.
+fn is_image(path: &str) -> bool {
+    path.rsplit_once('.').is_some_and(|(before, extension)| {
+        let extension = extension.to_ascii_lowercase();
+        let picture =
+            matches!(extension.as_str(), "png" | "jpg" | "jpeg" | "gif" | "svg" | "webp" | "ico" | "bmp" | "avif" | "tiff");
+        picture && !before.contains("/wiki/")
+    })
+}
+
+/// The words of a text fragment (`:~:text=[prefix-,]start[,end][,-suffix]`), decoded, start and end joined by ` … `; `None` when
+/// there are none.
+fn text_fragment(fragment: &str) -> Option<String> {
+    let (_, directives) = fragment.split_once(":~:")?;
+    let directive = directives.split('&').find_map(|directive| directive.strip_prefix("text="))?;
+    let parts = directive.split(',').filter(|part| !part.ends_with('-') && !part.starts_with('-') && !part.is_empty());
+    // A plus is a plus here, not a blank as in a form.
+    let decode = |part: &str| {
+        let pair = format!("t={}", part.replace('+', "%2B"));
+        form_urlencoded::parse(pair.as_bytes()).next().map(|(_, text)| text.into_owned())
+    };
+    let words: Vec<String> = parts.filter_map(decode).collect();
+    let words: String = words.join(" … ").trim().chars().take(MAX_CITED_TEXT).collect();
+    (!words.is_empty()).then_some(words)
+}
+
+/// The host that a title names, when it is nothing but a host name (`acme.example`).
+pub(super) fn named_host(title: &str) -> Option<String> {
+    let title = title.trim();
+    let plain = |character: char| character.is_alphanumeric() || matches!(character, '.' | '-');
+    if title.len() > 253 || !title.contains('.') || !title.chars().all(plain) {
+        return None;
+    }
+    let host = Page::parsed(&format!("https://{title}"))?.host.into_owned();
+    let last = host.rsplit('.').next()?;
+    (psl::domain_str(&host).is_some() && last.starts_with(|first: char| first.is_ascii_alphabetic())).then_some(host)
 }
 
 /// A website of the org.
@@ -120,7 +233,7 @@ fn registrable(host: &str) -> String {
 pub(super) struct Website {
     /// Host without `www.`, ASCII.
     pub(super) host: String,
-    /// Registrable domain, ASCII.
+    /// Registrable domain, ASCII; on a site of other people's pages the host.
     pub(super) domain: String,
     /// The host as people write it (an IDN in its own script when it was given so).
     pub(super) shown_host: String,
@@ -138,9 +251,13 @@ impl Website {
         let bare = lower.strip_prefix("https://").or_else(|| lower.strip_prefix("http://")).unwrap_or(&lower);
         let url = Url::parse(&format!("https://{bare}")).ok()?;
         let host = plain_host(&url)?;
-        let domain = registrable(&host);
-        if url.path() != "/" && SHARED_SITES.contains(&domain.as_str()) {
-            return None;
+        let mut domain = Site::of(&host).domain.to_owned();
+        if SHARED_SITES.contains(&domain.as_str()) {
+            if url.path() != "/" {
+                return None;
+            }
+            // `acme.medium.com` is Acme's, `medium.com` is not.
+            domain.clone_from(&host);
         }
         let given = bare.split(['/', '?', '#']).next()?.rsplit('@').next()?;
         let given = given.split(':').next()?.trim_end_matches('.');

@@ -2,12 +2,19 @@
 //!
 //! Contract of [`HttpService::send`]: (1) it never follows a redirect; (2) the whole exchange, body included, ends within
 //! `timeout`; (3) a decompressed body above `max_body` is [`ErrorKind::TooLarge`]; (4) a failure is
-//! [`ErrorKind::NotSent`] only when no byte can have reached the provider, else [`ErrorKind::OutcomeUnknown`];
-//! (5) errors name neither a header value nor a query.
+//! [`ErrorKind::NotSent`], or has the code [`TLS_FAILED`](crate::error::TLS_FAILED), only when no byte of the request can have
+//! reached the provider; (5) errors name neither a header value nor a query; (6) a reply does not hold the key that was sent.
 
+mod body;
+pub mod breaker;
 mod client;
+mod failure;
+pub mod guard;
 pub mod limit;
+pub mod rate;
+mod registry;
 pub mod retry;
+pub mod throttle;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,7 +25,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::error::Result;
 
-pub use client::ReqwestService;
+pub use client::{ReqwestService, Resolver};
 
 /// A boxed future, as object-safe traits need it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

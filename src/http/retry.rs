@@ -40,7 +40,7 @@ const UNUSABLE_ATTEMPTS: u32 = 5;
 /// True when sending a paid call again after this error can pay for it twice: the engine counts these as re-sends.
 #[must_use]
 pub fn is_resend(error: &Error) -> bool {
-    matches!(error.kind, ErrorKind::OutcomeUnknown | ErrorKind::Undecodable | ErrorKind::Semantic)
+    matches!(error.kind, ErrorKind::OutcomeUnknown | ErrorKind::Undecodable | ErrorKind::Semantic | ErrorKind::Protocol)
 }
 
 /// True when the provider may have charged for the failed attempt: the request arrived (or may have), and no usable bill came
@@ -48,6 +48,7 @@ pub fn is_resend(error: &Error) -> bool {
 #[must_use]
 pub fn maybe_charged(error: &Error) -> bool {
     match error.kind {
+        _ if error.is_before_sending() || is_redirect(error) => false,
         ErrorKind::OutcomeUnknown | ErrorKind::Undecodable | ErrorKind::Semantic | ErrorKind::Protocol | ErrorKind::TooLarge => {
             true
         }
@@ -59,15 +60,22 @@ pub fn maybe_charged(error: &Error) -> bool {
 /// True when a trigger that failed so may have bought something: then it is not sent again.
 #[must_use]
 pub fn may_have_bought(error: &Error) -> bool {
-    matches!(
-        error.kind,
-        ErrorKind::OutcomeUnknown
-            | ErrorKind::Overloaded
-            | ErrorKind::Undecodable
-            | ErrorKind::Protocol
-            | ErrorKind::TooLarge
-            | ErrorKind::Semantic
-    )
+    !error.is_before_sending()
+        && !is_redirect(error)
+        && matches!(
+            error.kind,
+            ErrorKind::OutcomeUnknown
+                | ErrorKind::Overloaded
+                | ErrorKind::Undecodable
+                | ErrorKind::Protocol
+                | ErrorKind::TooLarge
+                | ErrorKind::Semantic
+        )
+}
+
+/// A redirect: whoever answered did not do the work, and it is never followed.
+fn is_redirect(error: &Error) -> bool {
+    error.kind == ErrorKind::Protocol && matches!(error.context.status_code, Some(300..=399))
 }
 
 /// Decides what follows on a failed attempt.
@@ -76,13 +84,14 @@ pub fn may_have_bought(error: &Error) -> bool {
 /// for which [`is_resend`] held. `random` is uniform in `[0, 1)`.
 ///
 /// The wait is `max(retry_after · U(1, 1.1), U(0.5, 1) · min(cap, base · 2^(attempt − 1)))`, with the throttle's base after
-/// [`ErrorKind::RateLimited`]. A retry-after above `max_retry_after_ms` is not waited for. The provider's `x-should-retry`
+/// [`ErrorKind::RateLimited`]. A retry-after above `max_retry_after_ms` parks the whole provider; above `max_park_ms` it is not
+/// waited for at all. The provider's `x-should-retry`
 /// is obeyed, inside these bounds: `false` always, `true` for a request it refused.
 #[must_use]
 pub fn decide(error: &Error, call: CallKind, attempt: u32, resends_used: u32, settings: &RetrySettings, random: f64) -> Decision {
     let allowed = attempts(error, call, resends_used, settings);
     let retry_after = error.context.retry_after_ms;
-    if attempt >= allowed || retry_after.is_some_and(|wait| wait > settings.max_retry_after_ms) {
+    if attempt >= allowed || retry_after.is_some_and(|wait| wait > settings.max_park_ms.max(settings.max_retry_after_ms)) {
         return Decision::GiveUp;
     }
     let base = if error.kind == ErrorKind::RateLimited { settings.throttle_base_ms } else { settings.base_ms };
@@ -99,13 +108,18 @@ fn attempts(error: &Error, call: CallKind, resends_used: u32, settings: &RetrySe
     if error.context.should_retry == Some(false) {
         return 0;
     }
+    // Whoever answers there without TLS, or sends us elsewhere, will do so again.
+    if error.kind == ErrorKind::Protocol && (error.is_before_sending() || is_redirect(error)) {
+        return 0;
+    }
     let insisted = error.context.should_retry == Some(true);
     match (error.kind, call) {
         (ErrorKind::NotSent | ErrorKind::RateLimited | ErrorKind::Overloaded, CallKind::Paid) => paid,
         // A 5xx of a trigger may hide a started job: it is looked for at the provider, not bought again.
         (ErrorKind::NotSent | ErrorKind::RateLimited, CallKind::Trigger) => paid,
         (ErrorKind::NotSent | ErrorKind::RateLimited | ErrorKind::Overloaded | ErrorKind::OutcomeUnknown, CallKind::Free) => free,
-        (ErrorKind::OutcomeUnknown | ErrorKind::Undecodable | ErrorKind::Semantic, CallKind::Paid)
+        // Protocol: a reply whose chunks are broken is as lost as one that broke off.
+        (ErrorKind::OutcomeUnknown | ErrorKind::Undecodable | ErrorKind::Semantic | ErrorKind::Protocol, CallKind::Paid)
             if resends_used < MAX_RESENDS =>
         {
             paid

@@ -1,38 +1,75 @@
 //! The journal's files: lines with a checksum, a lock, and what happens to a dead process's file. Knows no async.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::disk::{Disk, DiskFile};
 use super::{Record, VERSION};
 use crate::error::{Error, ErrorKind, Result};
 
 const EXTENSION: &str = "journal";
+const LOCK_EXTENSION: &str = "lock";
+/// Names the folder for good, wherever it is moved to.
+pub(super) const FOLDER_ID: &str = "journal.id";
 /// A session that ends lets go of its file within this time.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// A take-over, or the removal of a file, is over within this time.
+const TURN_PATIENCE: Duration = Duration::from_secs(10);
 /// Between two tries for a file that is held.
 const RETRY: Duration = Duration::from_millis(20);
 
 /// An open, locked journal file.
 #[derive(Debug)]
 pub(super) struct JournalFile {
-    pub(super) file: File,
+    pub(super) file: Box<dyn DiskFile>,
     pub(super) path: PathBuf,
+    /// Bytes in it.
+    pub(super) size: u64,
 }
 
-/// The file of a process that died, locked by us.
+/// The file of a process that died, locked by us, or of one that lost its leases.
 pub(super) struct Orphan {
     /// The models it was opened for.
     pub(super) models: Vec<String>,
     pub(super) records: Vec<Record>,
     path: PathBuf,
-    _lock: File,
+    _lock: Box<dyn DiskFile>,
 }
 
 impl Orphan {
-    pub(super) fn remove(self) -> Result<()> {
-        std::fs::remove_file(&self.path).map_err(|error| failed("removed", &self.path, &error))
+    pub(super) fn remove(self, disk: &dyn Disk) -> Result<()> {
+        disk.remove(&self.path).map_err(|error| failed("removed", &self.path, &error))
+    }
+}
+
+/// The right to list, take over, make and remove the files of a batch, which one process has at a time: what is seen of them is
+/// then all there is, and stays so. It is the lock of a file that is never removed, so that everybody locks the same one. Given
+/// back when dropped, and when its process dies.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _lock: Box<dyn DiskFile>,
+}
+
+/// Waits for our turn at the files of a batch.
+pub(super) fn turn(disk: &dyn Disk, folder: &Path, batch_id: &str) -> Result<Turn> {
+    let path = folder.join(format!("{}.{LOCK_EXTENSION}", safe(batch_id)));
+    let begun = Instant::now();
+    loop {
+        match disk.open(&path) {
+            Ok(file) if file.try_lock().map_err(|error| failed("locked", &path, &error))? => return Ok(Turn { _lock: file }),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => match disk.create(&path) {
+                Ok(file) => return Ok(Turn { _lock: file }),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(failed("created", &path, &error)),
+            },
+            Err(error) => return Err(failed("opened", &path, &error)),
+        }
+        if begun.elapsed() > TURN_PATIENCE || disk.is_instant() {
+            let message = format!("locked: another process opens the journal of this batch (it holds {})", path.display());
+            return Err(Error::new(ErrorKind::Journal, message));
+        }
+        std::thread::park_timeout(RETRY);
     }
 }
 
@@ -41,95 +78,176 @@ pub(super) fn failed(what: &str, path: &Path, error: &std::io::Error) -> Error {
     Error::new(ErrorKind::Journal, message).with(|context| context.field = Some("OVERHEARD_JOURNAL".into()))
 }
 
-pub(super) fn create_folder(folder: &Path) -> Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder).map_err(|error| failed("created", folder, &error))
+/// Makes the folder when it is not there, and returns its id, which it keeps for good.
+pub(super) fn folder_id(disk: &dyn Disk, folder: &Path) -> Result<String> {
+    disk.create_folder(folder).map_err(|error| failed("created", folder, &error))?;
+    let path = folder.join(FOLDER_ID);
+    let begun = Instant::now();
+    loop {
+        if let Ok(mut file) = disk.open(&path) {
+            let bytes = file.read().map_err(|error| failed("read", &path, &error))?;
+            let id = String::from_utf8_lossy(&bytes).trim().to_owned();
+            // Empty: another process is between making it and writing it, or died there.
+            if !id.is_empty() {
+                return Ok(id);
+            }
+            if begun.elapsed() > PATIENCE || disk.is_instant() {
+                let _ = disk.remove(&path);
+            } else {
+                std::thread::park_timeout(RETRY);
+            }
+        }
+        let id = uuid::Uuid::new_v4().to_string();
+        match disk.create(&path) {
+            Ok(mut file) => {
+                let written = file.append(id.as_bytes()).and_then(|()| file.sync()).and_then(|()| disk.sync_folder(folder));
+                return written.map(|()| id).map_err(|error| failed("written", &path, &error));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed("created", &path, &error)),
+        }
+    }
 }
 
-/// Makes a new locked file with these records, durable.
-pub(super) fn create(folder: &Path, batch_id: &str, records: impl Iterator<Item = Record>) -> Result<JournalFile> {
+/// Makes a new locked file with these records, durable. In our [`Turn`].
+pub(super) fn create(
+    disk: &dyn Disk,
+    folder: &Path,
+    batch_id: &str,
+    records: impl Iterator<Item = Record>,
+) -> Result<JournalFile> {
     let path = folder.join(format!("{}.{}.{EXTENSION}", safe(batch_id), uuid::Uuid::new_v4().simple()));
-    let mut options = OpenOptions::new();
-    options.create_new(true).append(true).read(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&path).map_err(|error| failed("created", &path, &error))?;
-    file.lock().map_err(|error| failed("locked", &path, &error))?;
+    let mut file = disk.create(&path).map_err(|error| failed("created", &path, &error))?;
     let mut lines = Vec::new();
     for record in records {
         encode(&record, &mut lines)?;
     }
-    file.write_all(&lines).and_then(|()| file.sync_data()).map_err(|error| failed("written", &path, &error))?;
-    sync_folder(folder)?;
-    Ok(JournalFile { file, path })
+    file.append(&lines).and_then(|()| file.sync()).map_err(|error| failed("written", &path, &error))?;
+    disk.sync_folder(folder).map_err(|error| failed("synced", folder, &error))?;
+    Ok(JournalFile { file, path, size: lines.len() as u64 })
 }
 
-/// A file is found after a power cut only when its folder was synced too.
-pub(super) fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| failed("synced", folder, &error))
-}
-
-/// Reads and locks the files that ended sessions of these models of the batch left behind.
+/// Reads and locks the files that ended sessions of these models of the batch left behind, in the turn that is returned.
+///
+/// With the `leased` models one that is still held belongs to a session that lost its leases (its process was halted, say): what
+/// it has noted is all it can have paid, for it may pay nothing more.
 ///
 /// # Errors
-/// When one of them is still held: its session is alive, in this process or another, and must not be worked against.
-pub(super) fn take_orphans(folder: &Path, batch_id: &str, models: &[String]) -> Result<Vec<Orphan>> {
-    let prefix = format!("{}.", safe(batch_id));
-    let mut orphans = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|error| failed("read", folder, &error))? {
-        let path = entry.map_err(|error| failed("read", folder, &error))?.path();
-        let ours = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&prefix));
-        if ours
-            && path.extension().is_some_and(|extension| extension == EXTENSION)
-            && let Some(orphan) = take(path, models)?
-        {
-            orphans.push(orphan);
-        }
-    }
-    Ok(orphans)
-}
-
-/// `None`: it is about other models, or gone.
-fn take(path: PathBuf, models: &[String]) -> Result<Option<Orphan>> {
-    let begun = Instant::now();
-    let Ok(mut file) = OpenOptions::new().read(true).write(true).open(&path) else { return Ok(None) }; // removed meanwhile
+/// When one of them is still held and nothing is leased: its session is alive, in this process or another, and must not be worked
+/// against.
+pub(super) fn take_orphans(
+    disk: &dyn Disk,
+    folder: &Path,
+    batch_id: &str,
+    models: &[String],
+    leased: bool,
+) -> Result<(Turn, Vec<Orphan>)> {
+    let mut waiting_since = None;
     loop {
-        let locked = match file.try_lock() {
-            Ok(()) => true,
-            Err(TryLockError::WouldBlock) => false,
-            Err(TryLockError::Error(error)) => return Err(failed("locked", &path, &error)),
-        };
-        let mut bytes = Vec::new();
-        let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes));
-        read.map_err(|error| failed("read", &path, &error))?;
-        let header = bytes.split_inclusive(|byte| *byte == b'\n').next().and_then(decode_line);
-        let Some(Record::Header { models: theirs, version, .. }) = header else {
-            return Ok(None); // it died before its first line was whole: nothing was bought under it
-        };
-        if version > VERSION {
-            let message = format!(
-                "the journal {} was written by a newer overheard (format {version}, this one reads {VERSION})",
-                path.display()
-            );
-            return Err(Error::new(ErrorKind::Journal, message));
+        let turn = turn(disk, folder, batch_id)?;
+        let waited = disk.is_instant() || waiting_since.is_some_and(|since: Instant| since.elapsed() > PATIENCE);
+        if let Some(orphans) = take_all(disk, folder, batch_id, models, leased, waited)? {
+            return Ok((turn, orphans));
         }
-        if !theirs.iter().any(|model| models.contains(model)) {
-            return Ok(None);
-        }
-        if locked {
-            let records = decode(&bytes, &path)?;
-            return Ok(Some(Orphan { models: theirs, records, path, _lock: file }));
-        }
-        if begun.elapsed() > PATIENCE {
-            let message =
-                format!("locked: another process works on {} of this batch (it holds {})", theirs.join(", "), path.display());
-            return Err(Error::new(ErrorKind::Journal, message));
-        }
+        drop(turn); // who holds a file removes it in a turn of its own
+        waiting_since.get_or_insert_with(Instant::now);
         std::thread::park_timeout(RETRY);
     }
+}
+
+/// `None`: one of them is held, and it is worth waiting for.
+fn take_all(
+    disk: &dyn Disk,
+    folder: &Path,
+    batch_id: &str,
+    models: &[String],
+    leased: bool,
+    waited: bool,
+) -> Result<Option<Vec<Orphan>>> {
+    let mut orphans = Vec::new();
+    let mut paths = disk.files(folder).map_err(|error| failed("read", folder, &error))?;
+    paths.sort(); // so that a start is a function of what is there
+    for path in paths.into_iter().filter(|path| is_of(path, batch_id)) {
+        match take(disk, path, models, leased, waited)? {
+            Taken::Orphan(orphan) => orphans.push(orphan),
+            Taken::NotOurs => {}
+            Taken::Held => return Ok(None),
+        }
+    }
+    Ok(Some(orphans))
+}
+
+/// True for a journal file of the batch.
+pub(super) fn is_of(path: &Path, batch_id: &str) -> bool {
+    let named = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(&safe(batch_id)));
+    named.is_some_and(|rest| rest.starts_with('.')) && path.extension().is_some_and(|extension| extension == EXTENSION)
+}
+
+/// The snapshot ids that any batch's journal in the folder names: each belongs to a submission of its own. Takes no lock and skips what
+/// cannot be read: this is a precaution, not a take-over.
+pub(super) fn snapshot_ids(disk: &dyn Disk, folder: &Path) -> Vec<String> {
+    let mut ids = Vec::new();
+    for path in disk.files(folder).unwrap_or_default() {
+        if path.extension().is_none_or(|extension| extension != EXTENSION) {
+            continue;
+        }
+        let bytes = disk.open(&path).and_then(|mut file| file.read()).unwrap_or_default();
+        ids.extend(bytes.split_inclusive(|byte| *byte == b'\n').filter_map(decode_line).filter_map(|record| match record {
+            Record::Submitted { snapshot_id, .. } => Some(snapshot_id),
+            Record::Intent { submission } => submission.snapshot_id,
+            _ => None,
+        }));
+    }
+    ids
+}
+
+enum Taken {
+    Orphan(Orphan),
+    /// It is about other models, or tells nothing.
+    NotOurs,
+    /// Its session has not let go yet.
+    Held,
+}
+
+fn take(disk: &dyn Disk, path: PathBuf, models: &[String], leased: bool, waited: bool) -> Result<Taken> {
+    let mut file = match disk.open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Taken::NotOurs), // purged meanwhile
+        Err(error) => return Err(failed("opened", &path, &error)),
+    };
+    let locked = file.try_lock().map_err(|error| failed("locked", &path, &error))?;
+    let bytes = file.read().map_err(|error| failed("read", &path, &error))?;
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    let header = lines.next().and_then(decode_line);
+    let Some(Record::Header { models: theirs, version, .. }) = header else {
+        if lines.next().is_some() {
+            return decode(&bytes, &path).map(|_| Taken::NotOurs); // it names the damaged line
+        }
+        if locked {
+            let _ = disk.remove(&path); // it died before its first line was whole: nothing was bought under it
+        }
+        return Ok(Taken::NotOurs);
+    };
+    if version > VERSION {
+        let message = format!(
+            "the journal {} was written by a newer overheard (format {version}, this one reads {VERSION})",
+            path.display()
+        );
+        return Err(Error::new(ErrorKind::Journal, message));
+    }
+    if !theirs.iter().any(|model| models.contains(model)) {
+        return Ok(Taken::NotOurs);
+    }
+    if locked || (waited && leased) {
+        let records = decode(&bytes, &path)?;
+        return Ok(Taken::Orphan(Orphan { models: theirs, records, path, _lock: file }));
+    }
+    if waited {
+        let message =
+            format!("locked: another process works on {} of this batch (it holds {})", theirs.join(", "), path.display());
+        return Err(Error::new(ErrorKind::Journal, message));
+    }
+    Ok(Taken::Held)
 }
 
 /// A batch id as part of a file name: ids are ours, but a user's store may make its own.
@@ -154,7 +272,7 @@ pub(super) fn encode(record: &Record, lines: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-fn decode(bytes: &[u8], path: &Path) -> Result<Vec<Record>> {
+pub(super) fn decode(bytes: &[u8], path: &Path) -> Result<Vec<Record>> {
     let mut records = Vec::new();
     let mut rest = bytes;
     let mut number = 0;

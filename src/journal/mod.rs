@@ -8,11 +8,15 @@
 //! on models of its own; a file whose owner died is unlocked, and its entries are moved into the file of whoever continues those
 //! models. A line is
 //! `CRC-32 (8 hex digits), space, JSON`: a torn last line is dropped, a damaged earlier one is refused.
-//! What the store refuses for good (answers, extractions, the batch's own charges) waits here too.
+//! What the store refuses for good (answers, extractions, charges of no cell) waits here too.
 //! If an fsync fails, the journal refuses everything after it: a failed fsync must not be tried again.
 
+mod asked;
+pub mod disk;
 mod file;
+pub mod inspect;
 mod live;
+mod overhead;
 mod writer;
 
 use std::collections::{BTreeMap, HashSet};
@@ -23,6 +27,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{CellKey, Extraction, QuestionRun};
 use crate::error::Result;
+pub use asked::{Asked, Call};
+use disk::Disk;
+pub use overhead::Overhead;
 use writer::Writer;
 
 /// A submission to a provider that can be fetched later.
@@ -39,6 +46,30 @@ pub struct Submission {
     /// The provider's snapshot id; `None` while unknown.
     #[serde(default)]
     pub snapshot_id: Option<String>,
+    /// Positions of the cells that were asked from anywhere, because the provider refused their location.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without_location: Vec<usize>,
+    /// What earlier runs of the cells were charged and may have been, micro-dollars, as it was known when they were asked: a stored row
+    /// may have this submission's own charge in it already. Empty in journals that were written before there was this field.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub carried: Vec<(i64, i64)>,
+    /// Set: it asks an extraction model about the stored answers of these cells, and its snapshot is a batch of that model's
+    /// provider. `None`: it asks the cells' questions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extraction: Option<Requests>,
+}
+
+/// What a submission for extraction asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requests {
+    /// The extraction model as it is routed.
+    pub model: String,
+    /// Per cell, the calls that are asked of it.
+    pub calls: Vec<Vec<Call>>,
+    /// The most that all of it can be charged, micro-dollars.
+    pub worst_micro_usd: i64,
+    /// What all of it is expected to be charged, micro-dollars: booked where the results are lost.
+    pub expected_micro_usd: i64,
 }
 
 /// A line of the journal.
@@ -53,26 +84,37 @@ enum Record {
     Submitted { id: String, snapshot_id: String },
     /// Every row is stored, or it is certain that nothing was bought.
     Closed { id: String },
+    /// Before each attempt of a direct call.
+    Asked { asked: Asked },
+    /// It is certain that this call was charged nothing, and no reply follows.
+    Unasked { id: String },
     /// A direct reply.
     Reply { run: Arc<QuestionRun> },
     /// The store has these replies. Written with the next group, not waited for: without it they are handed over again.
     Acknowledged { keys: Vec<String> },
-    /// An extraction that the store did not take.
+    /// A paid extraction, or one that the store did not take.
     Extraction { extraction: Arc<Extraction> },
-    /// The batch's own charges (name variations) over all starts, in micro-dollars.
-    Overhead { micro_usd: i64 },
+    /// The store has these extractions. Written as [`Record::Acknowledged`] is.
+    Extracted { keys: Vec<String> },
+    /// All that came of a submission for extraction, and its end: one line, so that a torn write has all of it or nothing.
+    Settled { id: String, extractions: Vec<Arc<Extraction>> },
+    /// Charges that belong to no cell, over all starts.
+    Overhead(Overhead),
 }
 
-/// Version of the format written; older ones are read.
-const VERSION: u32 = 1;
+/// Version of the format written; older ones are read. 2: direct calls are noted before they are sent. 3: a submission may be
+/// one for extraction.
+const VERSION: u32 = 3;
 
 /// What is open.
 #[derive(Debug, Clone, Default)]
 struct Open {
     submissions: BTreeMap<String, Submission>,
+    asked: BTreeMap<String, Asked>,
     replies: BTreeMap<String, Arc<QuestionRun>>,
     extractions: BTreeMap<String, Arc<Extraction>>,
-    overhead: Option<i64>,
+    /// By model.
+    overhead: BTreeMap<Option<String>, Overhead>,
 }
 
 impl Open {
@@ -90,15 +132,38 @@ impl Open {
             Record::Closed { id } => {
                 self.submissions.remove(&id);
             }
+            // Within one file the later note stands for the earlier; it may take back an attempt that was not charged.
+            Record::Asked { asked } => {
+                self.asked.insert(asked.id(), asked);
+            }
+            Record::Unasked { id } => {
+                self.asked.remove(&id);
+            }
             Record::Reply { run } => {
+                self.asked.remove(&Call::Answer.id(Some(&run.key)));
                 self.replies.insert(run.key.to_string(), run);
             }
             Record::Acknowledged { keys } => keys.iter().for_each(|key| drop(self.replies.remove(key))),
             Record::Extraction { extraction } => {
+                for call in Call::OF_AN_EXTRACTION {
+                    self.asked.remove(&call.id(Some(&extraction.key)));
+                }
                 self.extractions.insert(extraction.key.to_string(), extraction);
             }
-            // A total, so that reading it twice books it once.
-            Record::Overhead { micro_usd } => self.overhead = Some(self.overhead.map_or(micro_usd, |known| known.max(micro_usd))),
+            Record::Settled { id, extractions } => {
+                for extraction in extractions {
+                    self.apply(Record::Extraction { extraction });
+                }
+                self.submissions.remove(&id);
+            }
+            Record::Extracted { keys } => keys.iter().for_each(|key| drop(self.extractions.remove(key))),
+            Record::Overhead(overhead) => {
+                if overhead.names {
+                    self.asked.remove(&Call::Names.id(None));
+                }
+                let known = self.overhead.remove(&overhead.model);
+                self.overhead.insert(overhead.model.clone(), overhead.grown(known.as_ref()));
+            }
         }
     }
 
@@ -108,37 +173,51 @@ impl Open {
         let keep = |model: &String| models.contains(model);
         let submissions = std::mem::take(&mut self.submissions);
         (self.submissions, others.submissions) = submissions.into_iter().partition(|(_, submission)| keep(&submission.model));
+        let asked = std::mem::take(&mut self.asked);
+        (self.asked, others.asked) =
+            asked.into_iter().partition(|(_, asked)| asked.key.as_ref().is_none_or(|key| keep(&key.model)));
         let replies = std::mem::take(&mut self.replies);
         (self.replies, others.replies) = replies.into_iter().partition(|(_, run)| keep(&run.key.model));
         let extractions = std::mem::take(&mut self.extractions);
         (self.extractions, others.extractions) = extractions.into_iter().partition(|(_, extraction)| keep(&extraction.key.model));
+        let overhead = std::mem::take(&mut self.overhead);
+        (self.overhead, others.overhead) = overhead.into_iter().partition(|(model, _)| model.as_ref().is_none_or(keep));
         others
     }
 
     fn is_empty(&self) -> bool {
-        self.submissions.is_empty() && self.replies.is_empty() && self.extractions.is_empty() && self.overhead.is_none()
+        self.submissions.is_empty()
+            && self.asked.is_empty()
+            && self.replies.is_empty()
+            && self.extractions.is_empty()
+            && self.overhead.is_empty()
     }
 
     fn records(&self) -> impl Iterator<Item = Record> + '_ {
         let intents = self.submissions.values().map(|submission| Record::Intent { submission: submission.clone() });
         let replies = self.replies.values().map(|run| Record::Reply { run: run.clone() });
         let extractions = self.extractions.values().map(|extraction| Record::Extraction { extraction: extraction.clone() });
-        let overhead = self.overhead.iter().map(|micro_usd| Record::Overhead { micro_usd: *micro_usd });
-        intents.chain(replies).chain(extractions).chain(overhead)
+        let overhead = self.overhead.values().cloned().map(Record::Overhead);
+        let asked = self.asked.values().map(|asked| Record::Asked { asked: asked.clone() });
+        intents.chain(asked).chain(replies).chain(extractions).chain(overhead)
     }
 }
 
 /// What earlier starts of the batch left open.
 #[derive(Debug, Default)]
 pub struct Recovered {
-    /// Submissions, with or without a snapshot id.
+    /// Submissions of questions, with or without a snapshot id.
     pub submissions: Vec<Submission>,
+    /// Submissions for extraction, with or without the id of the provider's batch.
+    pub extraction_batches: Vec<Submission>,
+    /// Direct calls that may have been charged and of which no reply is durable.
+    pub asked: Vec<Asked>,
     /// Direct replies that may not have reached the store.
     pub replies: Vec<Arc<QuestionRun>>,
     /// Extractions that did not reach the store.
     pub extractions: Vec<Arc<Extraction>>,
-    /// The batch's own charges as they stood at last; `None`: the store knows them.
-    pub overhead_micro_usd: Option<i64>,
+    /// Charges that belong to no cell and that the store may not know.
+    pub overhead: Vec<Overhead>,
 }
 
 impl Recovered {
@@ -146,7 +225,8 @@ impl Recovered {
     #[must_use]
     pub fn keys(&self) -> HashSet<String> {
         let submitted = self.submissions.iter().flat_map(|submission| &submission.cells);
-        submitted.chain(self.replies.iter().map(|run| &run.key)).map(ToString::to_string).collect()
+        let asked = self.asked.iter().filter(|asked| asked.call == Call::Answer).filter_map(|asked| asked.key.as_ref());
+        submitted.chain(asked).chain(self.replies.iter().map(|run| &run.key)).map(ToString::to_string).collect()
     }
 }
 
@@ -154,6 +234,7 @@ impl Recovered {
 #[derive(Debug, Default)]
 pub struct Journal {
     writer: Option<Writer>,
+    folder_id: Option<String>,
     open: Arc<Mutex<Open>>,
 }
 
@@ -169,10 +250,26 @@ impl Journal {
     ///
     /// # Errors
     /// [`crate::ErrorKind::Journal`] naming the file, when the folder cannot be written or a file is damaged.
-    pub fn open(folder: &Path, batch_id: &str, models: &[String]) -> Result<(Self, Recovered)> {
-        file::create_folder(folder)?;
+    pub fn open(disk: Arc<dyn Disk>, folder: &Path, batch_id: &str, models: &[String]) -> Result<(Self, Recovered)> {
+        Self::open_leased(disk, folder, batch_id, models, false)
+    }
+
+    /// The same; `leased` says that the store gave the leases of these models, so that whoever still holds a file of theirs has
+    /// lost them and is taken over as a dead process is.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn open_leased(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        batch_id: &str,
+        models: &[String],
+        leased: bool,
+    ) -> Result<(Self, Recovered)> {
+        let folder_id = file::folder_id(disk.as_ref(), folder)?;
         let live = live::claim(folder, batch_id, models);
-        let orphans = file::take_orphans(folder, batch_id, models)?;
+        // Until what was taken is in files of ours and gone from theirs, nobody else may look: it would miss what is on the move.
+        let (turn, orphans) = file::take_orphans(disk.as_ref(), folder, batch_id, models, leased)?;
         let header =
             |models: &[String]| Record::Header { version: VERSION, batch_id: batch_id.to_owned(), models: models.to_vec() };
         let mut open = Open::default();
@@ -186,21 +283,50 @@ impl Journal {
         if !others.is_empty() {
             let theirs: Vec<String> =
                 orphans.iter().flat_map(|orphan| orphan.models.clone()).filter(|model| !models.contains(model)).collect();
-            drop(file::create(folder, batch_id, std::iter::once(header(&theirs)).chain(others.records()))?);
+            drop(file::create(disk.as_ref(), folder, batch_id, std::iter::once(header(&theirs)).chain(others.records()))?);
         }
+        let (extraction_batches, submissions) =
+            open.submissions.values().cloned().partition(|submission: &Submission| submission.extraction.is_some());
         let recovered = Recovered {
-            submissions: open.submissions.values().cloned().collect(),
+            submissions,
+            extraction_batches,
+            asked: open.asked.values().cloned().collect(),
             replies: open.replies.values().cloned().collect(),
             extractions: open.extractions.values().cloned().collect(),
-            overhead_micro_usd: open.overhead,
+            overhead: open.overhead.values().cloned().collect(),
         };
-        let file = file::create(folder, batch_id, std::iter::once(header(models)).chain(open.records()))?;
+        let file = file::create(disk.as_ref(), folder, batch_id, std::iter::once(header(models)).chain(open.records()))?;
         // Only now is everything durable in files of ours.
+        let removed = !orphans.is_empty();
         for orphan in orphans {
-            orphan.remove()?;
+            orphan.remove(disk.as_ref())?;
         }
+        if removed {
+            // A file that came back after a power cut would tell of calls that have been answered since.
+            disk.sync_folder(folder).map_err(|error| file::failed("synced", folder, &error))?;
+        }
+        drop(turn);
         let open = Arc::new(Mutex::new(open));
-        Ok((Self { writer: Some(Writer::start(file, open.clone(), header(models), live)), open }, recovered))
+        let writer = Some(Writer::start(disk, file, open.clone(), header(models), live));
+        Ok((Self { writer, folder_id: Some(folder_id), open }, recovered))
+    }
+
+    /// False for [`Journal::none`].
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// The id of the folder, the same for every journal in it; `None` without a journal.
+    #[must_use]
+    pub fn folder_id(&self) -> Option<&str> {
+        self.folder_id.as_deref()
+    }
+
+    /// The snapshots that journals of the folder, of whatever batch, name. Blocks on the disk.
+    #[must_use]
+    pub fn snapshot_ids(disk: &dyn Disk, folder: &Path) -> Vec<String> {
+        file::snapshot_ids(disk, folder)
     }
 
     /// Notes a submission before its trigger. Durable when it returns.
@@ -227,6 +353,21 @@ impl Journal {
         self.append(vec![Record::Closed { id: id.to_owned() }]).await
     }
 
+    /// Notes direct calls before they are sent, in place of what was noted for them before. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Journal`]: then none of them may be sent.
+    pub async fn asked(&self, asked: Vec<Asked>) -> Result<()> {
+        self.append(asked.into_iter().map(|asked| Record::Asked { asked }).collect()).await
+    }
+
+    /// The last attempt of a noted call was certainly charged nothing: `asked` is what remains of it. Not waited for: without it the
+    /// next start books the attempt as possible.
+    pub fn charged_nothing(&self, asked: Asked) {
+        let record = if asked.micro_usd == 0 { Record::Unasked { id: asked.id() } } else { Record::Asked { asked } };
+        self.append_later(record);
+    }
+
     /// Notes direct replies. Durable when it returns.
     ///
     /// # Errors
@@ -235,7 +376,7 @@ impl Journal {
         self.append(runs.iter().map(|run| Record::Reply { run: run.clone() }).collect()).await
     }
 
-    /// Notes extractions that the store did not take. Durable when it returns.
+    /// Notes extractions that were paid, or that the store did not take. Durable when it returns.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Journal`].
@@ -243,37 +384,58 @@ impl Journal {
         self.append(extractions.iter().map(|extraction| Record::Extraction { extraction: extraction.clone() }).collect()).await
     }
 
-    /// Notes the batch's own charges over all starts before the store is told. Durable when it returns.
+    /// Notes all that came of a submission for extraction, and closes it, in one line: after a power cut either all of it
+    /// stands or nothing, so no charge of it can count twice. Durable when it returns.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Journal`].
-    pub async fn overhead(&self, micro_usd: i64) -> Result<()> {
-        self.append(vec![Record::Overhead { micro_usd }]).await
+    pub async fn settled(&self, id: &str, extractions: &[Arc<Extraction>]) -> Result<()> {
+        self.append(vec![Record::Settled { id: id.to_owned(), extractions: extractions.to_vec() }]).await
     }
 
-    /// The store knows the batch's own charges.
-    pub fn overhead_acknowledged(&self) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).overhead = None;
+    /// Notes a model run's charges of no cell over all starts before the store is told. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Journal`].
+    pub async fn overhead(&self, overhead: Overhead) -> Result<()> {
+        self.append(vec![Record::Overhead(overhead)]).await
+    }
+
+    /// The store has these totals of a model run; larger ones that were noted meanwhile stay.
+    pub fn overhead_acknowledged(&self, model: &str, micro_usd: i64, maybe_charged_micro_usd: i64) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = |noted: &Overhead| noted.micro_usd <= micro_usd && noted.maybe_charged_micro_usd <= maybe_charged_micro_usd;
+        open.overhead.retain(|of, noted| of.as_deref() != Some(model) || !told(noted));
+    }
+
+    /// What a journal of version 1 noted for the whole batch stands in the store's rows by now.
+    pub fn batch_overhead_acknowledged(&self) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).overhead.remove(&None);
     }
 
     /// The store has these extractions.
     pub fn extractions_acknowledged<'a>(&self, extractions: impl Iterator<Item = &'a Extraction>) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if !open.extractions.is_empty() {
-            for extraction in extractions {
-                open.extractions.remove(&extraction.key.to_string());
-            }
+        if self.open.lock().unwrap_or_else(PoisonError::into_inner).extractions.is_empty() {
+            return;
+        }
+        let keys: Vec<String> = extractions.map(|extraction| extraction.key.to_string()).collect();
+        if !keys.is_empty() {
+            self.append_later(Record::Extracted { keys });
         }
     }
 
     /// The store has these replies: they may be forgotten.
     pub fn acknowledged<'a>(&self, runs: impl Iterator<Item = &'a QuestionRun>) {
+        let keys: Vec<String> = runs.map(|run| run.key.to_string()).collect();
+        if !keys.is_empty() {
+            self.append_later(Record::Acknowledged { keys });
+        }
+    }
+
+    fn append_later(&self, record: Record) {
         if let Some(writer) = &self.writer {
-            let keys: Vec<String> = runs.map(|run| run.key.to_string()).collect();
-            if !keys.is_empty() {
-                self.open.lock().unwrap_or_else(PoisonError::into_inner).apply(Record::Acknowledged { keys: keys.clone() });
-                writer.append_later(Record::Acknowledged { keys });
-            }
+            self.open.lock().unwrap_or_else(PoisonError::into_inner).apply(record.clone());
+            writer.append_later(record);
         }
     }
 

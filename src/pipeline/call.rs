@@ -1,4 +1,4 @@
-//! The one loop that sends a call: pause, place, send, decide, wait. Knows no provider and books no money; it tells how many
+//! The one loop that sends a call: place, send, decide, wait. Knows no provider and books no money; it tells how many
 //! attempts may have been charged.
 //!
 //! After a stop, paid calls that were not sent end as [`ErrorKind::Cancelled`] (their cells stay open); what is in flight goes
@@ -10,13 +10,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::account::Account;
+use super::model_stop::Purse;
+use super::note::Note;
+use super::place::{self, Heard};
 use super::session::Session;
+use crate::domain::Usage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Level;
-use crate::http::limit::{Limiter, Permit};
+use crate::http::limit::Limiter;
+use crate::http::rate::Tokens;
 use crate::http::retry::{self, CallKind, Decision};
 use crate::http::{HttpRequest, HttpResponse};
-use crate::journal::Submission;
 
 /// What a call gave, with the facts of its attempts.
 #[derive(Debug)]
@@ -31,16 +35,29 @@ pub(super) struct Facts {
     pub(super) attempts: u32,
     /// Attempts that failed after the provider may have charged for them.
     pub(super) lost: u32,
+    /// What the successful attempts took of the account's rate, as it was estimated.
+    pub(super) tokens: Tokens,
+    /// When the journal was told of the last attempt, right before it was sent.
+    pub(super) noted_at_ms: i64,
     pub(super) started_at_ms: i64,
     pub(super) finished_at_ms: i64,
 }
 
 impl Facts {
+    /// Corrects the account's rate by what the calls really took; nothing where the provider did not tell.
+    pub(super) fn settle_rate(&self, account: &Account, usage: &Usage) {
+        if let (Some(input), Some(output)) = (usage.input_tokens, usage.output_tokens) {
+            account.limits.rates.settle(self.tokens, Tokens { input: input as f64, output: output as f64 });
+        }
+    }
+
     /// Both calls together.
     pub(super) fn and(self, later: Self) -> Self {
         Self {
             attempts: self.attempts + later.attempts,
             lost: self.lost + later.lost,
+            tokens: Tokens { input: self.tokens.input + later.tokens.input, output: self.tokens.output + later.tokens.output },
+            noted_at_ms: later.noted_at_ms,
             started_at_ms: if self.started_at_ms == 0 { later.started_at_ms } else { self.started_at_ms },
             finished_at_ms: later.finished_at_ms,
         }
@@ -60,8 +77,10 @@ pub(super) struct Rules<'a> {
     pub(super) kind: CallKind,
     /// Held while the request is in flight; `None`: the caller holds a place of its own.
     pub(super) cap: Option<&'a Arc<Limiter>>,
-    /// Noted in the journal right before each attempt, and closed when it is certain that the attempt bought nothing.
-    pub(super) intent: Option<&'a Submission>,
+    /// What the journal is told right before each attempt.
+    pub(super) note: Note<'a>,
+    /// What a paid call is paid from; `None`: it is free.
+    pub(super) purse: Option<Purse<'a>>,
 }
 
 impl Session {
@@ -78,26 +97,48 @@ impl Session {
         let mut facts = Facts::default();
         let mut resends = 0;
         loop {
-            let permit = match self.place(account, rules).await {
-                Ok(permit) => permit,
+            // Before a place is taken: who waits for money must not keep others from settling theirs.
+            if let Some(purse) = rules.purse
+                && let Err(error) = purse.cover_resend(facts.lost).await
+            {
+                return Err(self.give_up(account, error, facts, started.elapsed()));
+            }
+            let tokens = place::tokens(account, rules.kind, request.body.len());
+            let mut place = match self.place(account, rules, tokens).await {
+                Ok(place) => place,
                 Err(error) => return Err(Failure { error, facts }),
             };
-            if let Some(submission) = rules.intent
-                && let Err(error) = self.journal.intent(submission.clone()).await
-            {
+            if let Some(error) = rules.purse.and_then(|purse| purse.stop.stopped()) {
                 return Err(Failure { error, facts });
+            }
+            facts.noted_at_ms = self.context.clock.now_ms();
+            if let Err(error) = self.note(rules.note, facts).await {
+                if matches!(rules.note, Note::Asked(_)) {
+                    self.fail(error.clone()); // without a journal nothing more may be bought
+                }
+                return Err(Failure { error, facts });
+            }
+            // Looked at again: the process may have slept since it got its place, and paying is a right of the leases' holder.
+            if rules.kind != CallKind::Free && !self.leases.hold() {
+                if let Err(error) = self.note_unsent(rules.note, facts).await {
+                    return Err(Failure { error, facts });
+                }
+                continue;
             }
             facts.attempts += 1;
             self.count_request();
             facts.started_at_ms = if facts.started_at_ms == 0 { self.context.clock.now_ms() } else { facts.started_at_ms };
+            let sent = Instant::now();
+            place.sent();
             let reply = self.send(request).await;
-            drop(permit);
+            let took = sent.elapsed();
             facts.finished_at_ms = self.context.clock.now_ms();
-            let error = match reply.and_then(&mut read) {
+            let heard = Heard::of(reply.as_ref().ok(), took);
+            let read = reply.and_then(&mut read);
+            self.replied(account, rules, place, heard, read.as_ref().err());
+            let error = match read {
                 Ok(value) => {
-                    if let Some(cap) = rules.cap {
-                        cap.succeeded();
-                    }
+                    facts.tokens = tokens;
                     if facts.attempts == 1 {
                         account.retries.succeeded();
                     }
@@ -105,14 +146,14 @@ impl Session {
                 }
                 Err(error) => error,
             };
-            if let Some(submission) = rules.intent
-                && !retry::may_have_bought(&error)
-                && let Err(error) = self.journal.closed(&submission.id).await
-            {
+            facts.lost += u32::from(rules.kind == CallKind::Paid && retry::maybe_charged(&error));
+            if let Err(error) = self.note_failed(rules.note, facts, &error).await {
                 return Err(Failure { error, facts });
             }
-            facts.lost += u32::from(rules.kind == CallKind::Paid && retry::maybe_charged(&error));
-            self.throttle(account, &error);
+            if self.give_up_account(account).is_err() && may_stay_open(rules.kind, facts, &error) {
+                let error = account.stopped().unwrap_or(error);
+                return Err(Failure { error: attempted(error, facts, started.elapsed()), facts });
+            }
             let random = self.context.clock.random();
             let decision = retry::decide(&error, rules.kind, facts.attempts, resends, &self.settings.retry, random);
             let after = match decision {
@@ -128,35 +169,12 @@ impl Session {
             let line = format!("{} attempt {attempt} failed, next in {seconds:.1} s: {}", account.name, error.message);
             self.host.log(Level::Warning, line);
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(after) => {}
                 () = account.halted.cancelled() => {}
                 () = self.stopping(rules) => {}
             }
         }
-    }
-
-    /// Waits out the account's pause and then for a place. The pause is looked at again with the place in hand: it may have
-    /// begun meanwhile, and whoever waits in line must not run into it.
-    async fn place(&self, account: &Account, rules: Rules<'_>) -> Result<Option<Permit>> {
-        let wait = async {
-            loop {
-                account.limits.throttle.wait().await;
-                let permit = match rules.cap {
-                    Some(cap) => Some(cap.acquire().await),
-                    None => None,
-                };
-                if !account.limits.throttle.is_paused() {
-                    return permit;
-                }
-            }
-        };
-        let permit = tokio::select! {
-            biased;
-            () = account.halted.cancelled() => None,
-            () = self.stopping(rules) => return Err(stopped()),
-            permit = wait => permit,
-        };
-        account.stopped().map_or(Ok(permit), Err)
     }
 
     /// The reply, or that it was given up at the end of the grace.
@@ -174,31 +192,12 @@ impl Session {
         if rules.kind == CallKind::Free { self.abort.is_cancelled() } else { self.stop.is_cancelled() }
     }
 
-    async fn stopping(&self, rules: Rules<'_>) {
+    pub(super) async fn stopping(&self, rules: Rules<'_>) {
         if rules.kind == CallKind::Free { self.abort.cancelled().await } else { self.stop.cancelled().await }
     }
 
-    fn throttle(&self, account: &Account, error: &Error) {
-        match error.kind {
-            ErrorKind::RateLimited => {
-                account.limits.calls.throttled();
-                account.limits.triggers.throttled();
-                let asked = error.context.retry_after_ms.map(Duration::from_millis);
-                let wait = asked.unwrap_or(Duration::from_millis(self.settings.retry.throttle_base_ms));
-                let wait = wait.min(Duration::from_millis(self.settings.retry.max_retry_after_ms));
-                account.limits.throttle.throttled(wait, account.guarded);
-            }
-            ErrorKind::Overloaded => account.limits.calls.throttled(),
-            _ => {}
-        }
-    }
-
     fn give_up(&self, account: &Account, error: Error, facts: Facts, elapsed: Duration) -> Failure {
-        let error = error.with(|context| {
-            context.attempts = facts.attempts;
-            context.elapsed_ms = elapsed.as_millis() as u64;
-            context.maybe_charged = facts.lost > 0;
-        });
+        let error = attempted(error, facts, elapsed);
         if error.kind.stops_provider() {
             self.stop_provider(account, &error);
         }
@@ -210,7 +209,21 @@ fn may_retry(account: &Account, kind: CallKind, error: &Error) -> bool {
     kind == CallKind::Free || account.retries.take(error)
 }
 
+/// True when nothing was or may have been bought, so that the cell may wait for the next start.
+fn may_stay_open(kind: CallKind, facts: Facts, error: &Error) -> bool {
+    facts.lost == 0 && !(kind == CallKind::Trigger && retry::may_have_bought(error))
+}
+
+/// The error with the facts of its attempts.
+fn attempted(error: Error, facts: Facts, elapsed: Duration) -> Error {
+    error.with(|context| {
+        context.attempts = facts.attempts;
+        context.elapsed_ms = elapsed.as_millis() as u64;
+        context.maybe_charged = facts.lost > 0;
+    })
+}
+
 /// The run was stopped before anything was sent.
-fn stopped() -> Error {
+pub(super) fn stopped() -> Error {
     Error::new(ErrorKind::Cancelled, "the run was stopped before this was asked")
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::plan::{Bits, Matrix};
 use super::spec::{Phase, RunSpec};
-use super::totals::Money;
-use super::totals::Totals;
+use super::totals::{Money, Row, Totals};
+use super::unpriced::WorstCases;
+use crate::config::OnUnknown;
 use crate::domain::{CellKey, ExistingKey, RunStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Store;
@@ -25,6 +26,7 @@ pub(super) struct Existing {
     pub(super) carried: Arc<HashMap<usize, Money>>,
     /// What failed extractions of stored answers were charged.
     pub(super) extraction_carried: Arc<HashMap<usize, Money>>,
+    /// Charged, maybe charged, and the most of what is not known.
     pub(super) cost: i64,
 }
 
@@ -48,37 +50,47 @@ impl Existing {
             cost: 0,
         };
         let (mut carried, mut extraction_carried) = (HashMap::new(), HashMap::new());
+        let mut worst_cases = WorstCases::new(spec);
         let mut after = None;
         loop {
-            let page = store.existing_keys(spec.batch_id.clone(), after.take(), PAGE).await?;
+            let page = store.existing_keys(spec.batch_id.clone(), after.clone(), PAGE).await?;
             let Some(last) = page.last() else { break };
+            if after.as_ref() == Some(&last.key) {
+                let message = "the callback existing_keys returned the same page twice: a page begins after the key it is given";
+                return Err(Error::new(ErrorKind::Host, message));
+            }
             after = Some(last.key.clone());
             for line in page {
                 let key: CellKey = line.key.parse().map_err(|error: Error| {
                     Error::new(ErrorKind::Host, format!("the callback existing_keys returned nonsense: {}", error.message))
                 })?;
                 let number = matrix.number(&key);
-                let mended = spec.retry_failed && may_succeed(&line);
+                let mended = spec.retry_failed && may_succeed(&line, spec.settings.on_unknown);
                 let fetched = line.status == RunStatus::Failed && journaled.contains(&line.key);
                 let again = spec.phase != Phase::Extract && number.is_some() && (mended || fetched);
-                existing.cost += line.cost_micro_usd + line.maybe_charged_micro_usd;
+                let (answer, extraction) = worst_cases.of(&key, &line);
+                let unknown = answer.plus(extraction);
+                existing.cost += line.cost_micro_usd + line.maybe_charged_micro_usd + unknown.0;
                 if let Some(number) = number {
                     if again {
-                        carried.insert(number, (line.cost_micro_usd, line.maybe_charged_micro_usd));
+                        totals.replaces_unpriced(Row::Answer, &key, line.unpriced, unknown);
+                        carried.insert(number, (line.cost_micro_usd, line.maybe_charged_micro_usd + unknown.0));
                     } else {
                         existing.done.set(number);
                         existing.done_count += 1;
                         if line.status == RunStatus::Answered && !line.extracted {
                             existing.backlog.set(number);
                             existing.unextracted += 1;
-                            let spent = (line.extraction_cost_micro_usd, line.extraction_maybe_charged_micro_usd);
+                            totals.replaces_unpriced(Row::Extraction, &key, line.extraction_unpriced, extraction);
+                            let maybe = line.extraction_maybe_charged_micro_usd + extraction.0;
+                            let spent = (line.extraction_cost_micro_usd, maybe);
                             if spent != (0, 0) {
                                 extraction_carried.insert(number, spent);
                             }
                         }
                     }
                 }
-                totals.existing(&key.model, &key.location, &line, again);
+                totals.existing(&key, &line, again);
             }
         }
         existing.carried = Arc::new(carried);
@@ -88,8 +100,12 @@ impl Existing {
 }
 
 /// Failures that a resume asks again: not refusals, not bad input.
-fn may_succeed(existing: &ExistingKey) -> bool {
-    // A snapshot that is gone was paid for: its questions are bought again only in a new batch.
-    let hopeless = [ErrorKind::InvalidRequest, ErrorKind::Unsupported, ErrorKind::Config, ErrorKind::SnapshotGone];
-    existing.status == RunStatus::Failed && existing.error_kind.is_none_or(|kind| !hopeless.contains(&kind))
+fn may_succeed(existing: &ExistingKey, on_unknown: OnUnknown) -> bool {
+    let hopeless = match existing.error_kind {
+        Some(ErrorKind::InvalidRequest | ErrorKind::Unsupported | ErrorKind::Config) => true,
+        // It was paid for: its questions are bought again only when the user says so.
+        Some(ErrorKind::SnapshotGone) => on_unknown != OnUnknown::Retrigger,
+        _ => false,
+    };
+    existing.status == RunStatus::Failed && !hopeless
 }

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::health::ILL_AFTER;
+use super::model_stop;
 use super::session::Session;
 use super::spec::RunSpec;
 use super::totals::Money;
 use super::work::{CarriedBy, Done, Ticket};
 use crate::domain::{Cell, Extraction, MicroUsd, Outcome, QuestionRun, RunStatus};
 use crate::error::{Error, ErrorKind, Result};
-use crate::host::Level;
+use crate::host::{Host, Level};
 use crate::http::BoxFuture;
 use crate::store::Store;
 
@@ -24,7 +26,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// A finished question as a row, journaled where nothing else could bring it back.
 pub(super) struct Noted {
     run: Arc<QuestionRun>,
-    carried: Money,
+    /// What its stored row was charged before.
+    counted: Money,
     /// The submission it came from: it can be downloaded again.
     ticket: Option<Arc<Ticket>>,
 }
@@ -54,7 +57,7 @@ pub(super) async fn journaled(
             };
             let Some(cell) = done.job.cell else { continue };
             let run = question_run(&spec, &cell, outcome, done.job.carried)?;
-            noted.push(Noted { run, carried: done.job.carried, ticket: done.ticket });
+            noted.push(Noted { run, counted: done.job.counted, ticket: done.ticket });
         }
         let direct: Vec<_> = noted.iter().filter(|noted| noted.is_direct()).map(|noted| noted.run.clone()).collect();
         if let Err(error) = session.journal.replies(&direct).await {
@@ -69,24 +72,25 @@ pub(super) async fn journaled(
 }
 
 impl Noted {
-    /// True when nothing but the journal could bring it back.
+    /// True when nothing but the journal could bring it back: the reply, or what earlier calls without one may have cost.
     fn is_direct(&self) -> bool {
-        self.ticket.is_none() && self.run.outcome.attempts > 0
+        self.ticket.is_none() && (self.run.outcome.attempts > 0 || self.counted != (0, 0))
     }
 }
 
 /// Saves question runs until the queue ends; answered ones go on to extraction. When the store fails for good, nothing new is
-/// started and what still comes stays in the journal: it is paid for, and the next start hands it over.
+/// started and what still comes stays in the journal: it is paid for, and the next start hands it over. When the journal fails,
+/// nothing new is started either, and the store gets what still comes: it is the only one left that can keep it.
 ///
 /// # Errors
-/// The store's failure, after the queue has ended.
+/// The store's failure, else the journal's, after the queue has ended.
 pub(super) async fn question_runs(
     session: Arc<Session>,
     store: Arc<dyn Store>,
     mut queue: mpsc::Receiver<Noted>,
     next: Option<mpsc::Sender<Arc<QuestionRun>>>,
 ) -> Result<()> {
-    let mut failure = None;
+    let (mut failure, mut unnoted) = (None, None);
     let mut group = Vec::new();
     while queue.recv_many(&mut group, session.settings.group_commit).await > 0 {
         let group = std::mem::take(&mut group);
@@ -95,32 +99,39 @@ pub(super) async fn question_runs(
         }
         let runs = || group.iter().map(|noted| noted.run.clone()).collect();
         match hand_over(&session, "save_question_runs", || store.save_question_runs(runs())).await {
-            Ok(()) => note_saved(&session, &group, next.as_ref()).await?,
+            Ok(()) => {
+                if let Err(error) = note_saved(&session, &group, next.as_ref()).await {
+                    session.stop.cancel();
+                    unnoted.get_or_insert(error);
+                }
+            }
             Err(error) => {
                 session.stop.cancel();
                 failure = Some(error);
             }
         }
     }
-    failure.map_or(Ok(()), Err)
+    failure.or(unnoted).map_or(Ok(()), Err)
 }
 
+/// Does all it does, whatever the journal says.
 async fn note_saved(session: &Session, group: &[Noted], next: Option<&mpsc::Sender<Arc<QuestionRun>>>) -> Result<()> {
     session.journal.acknowledged(group.iter().filter(|noted| noted.is_direct()).map(|noted| noted.run.as_ref()));
+    let mut noted_closed = Ok(());
     for ticket in group.iter().filter_map(|noted| noted.ticket.as_ref()) {
         if ticket.stored() {
-            session.journal.closed(&ticket.submission).await?;
+            noted_closed = noted_closed.and(session.journal.closed(&ticket.submission).await);
         }
     }
     for noted in group {
-        note_stored(session, &noted.run, noted.carried);
+        note_stored(session, &noted.run, noted.counted);
         if noted.run.outcome.status == RunStatus::Answered
             && let Some(next) = next
         {
             let _ = next.send(noted.run.clone()).await; // a failed extraction stage reports itself
         }
     }
-    Ok(())
+    noted_closed
 }
 
 /// Saves extractions until the queue ends. `carried` tells what earlier failures of an extraction were charged: the row's cost
@@ -131,12 +142,18 @@ pub(super) async fn extractions(
     carried: Arc<CarriedBy>,
     mut queue: mpsc::Receiver<Arc<Extraction>>,
 ) -> Result<()> {
-    let mut failure = None;
+    let (mut failure, mut unnoted) = (None, None);
     let mut group = Vec::new();
     while queue.recv_many(&mut group, session.settings.group_commit).await > 0 {
         let extractions: Vec<(Arc<Extraction>, Money)> =
             group.drain(..).map(|extraction| with_carried(extraction, carried.as_ref())).collect();
         let rows = || extractions.iter().map(|(extraction, _)| extraction.clone()).collect::<Vec<_>>();
+        // What a model was paid for is durable here before the store is asked to take it; where it cannot be, the store may.
+        let paid: Vec<_> = rows().into_iter().filter(|extraction| is_paid(extraction)).collect();
+        if let Err(error) = session.journal.extractions(&paid).await {
+            session.stop.cancel();
+            unnoted.get_or_insert(error);
+        }
         if failure.is_none()
             && let Err(error) = hand_over(&session, "save_extractions", || store.save_extractions(rows())).await
         {
@@ -156,7 +173,11 @@ pub(super) async fn extractions(
             }
         }
     }
-    failure.map_or(Ok(()), Err)
+    failure.or(unnoted).map_or(Ok(()), Err)
+}
+
+fn is_paid(extraction: &Extraction) -> bool {
+    extraction.cost_micro_usd != Some(MicroUsd::ZERO) || extraction.maybe_charged_micro_usd != MicroUsd::ZERO
 }
 
 fn with_carried(extraction: Arc<Extraction>, carried: &CarriedBy) -> (Arc<Extraction>, Money) {
@@ -165,38 +186,64 @@ fn with_carried(extraction: Arc<Extraction>, carried: &CarriedBy) -> (Arc<Extrac
         return (extraction, money);
     }
     let mut extraction = Arc::unwrap_or_clone(extraction);
-    extraction.cost_micro_usd = extraction.cost_micro_usd.map(|cost| cost.plus(MicroUsd(money.0)));
-    extraction.maybe_charged_micro_usd = extraction.maybe_charged_micro_usd.plus(MicroUsd(money.1));
+    extraction.carry(money);
     (Arc::new(extraction), money)
 }
 
-/// Calls the store until it takes the rows. A callback that raised is named in the log each time.
-pub(super) async fn hand_over<'a>(
+/// Calls the store until it does what it is asked. A callback that raised is named in the log each time; after three failures
+/// in a row, or one call that did not return, nothing that costs money is started until it works again. Who has lost the leases
+/// does not ask, and is not asked again.
+pub(super) async fn hand_over<'a, T>(
     session: &Session,
     name: &str,
-    mut save: impl FnMut() -> BoxFuture<'a, Result<()>>,
-) -> Result<()> {
-    let mut wait = FIRST_WAIT;
-    let mut attempt = 1;
+    mut save: impl FnMut() -> BoxFuture<'a, Result<T>>,
+) -> Result<T> {
+    let mut tries = Tries::default();
     loop {
+        session.leases.assured().await?;
         let error = match save().await {
-            Ok(()) => return Ok(()),
+            Ok(value) => {
+                if session.store_health.mended(name) {
+                    session.host.log(Level::Warning, format!("{name} works again: paid calls go on"));
+                }
+                return Ok(value);
+            }
             Err(error) => error,
         };
-        if attempt == TRIES || error.kind == ErrorKind::Cancelled {
-            let message = format!("{name} failed {attempt} times; the last time: {}", error.message);
-            session
-                .host
-                .log(Level::Error, format!("{message}. Nothing is lost: what was paid waits in the journal for the next start"));
+        let raised = error.context.host_call.is_some();
+        if (tries.failed + 1 >= ILL_AFTER || !raised) && session.store_health.failing(name) {
+            session.host.log(Level::Warning, format!("{name} keeps failing: no paid call is started until it works again"));
+        }
+        tries.wait(&session.host, name, error).await?;
+    }
+}
+
+/// How often a call of the store has failed.
+#[derive(Debug, Default)]
+pub(super) struct Tries {
+    failed: u32,
+}
+
+impl Tries {
+    /// Waits until the call may be tried again.
+    ///
+    /// # Errors
+    /// The error of the call: it was the last one, or one that a further call does not mend.
+    pub(super) async fn wait(&mut self, host: &Host, name: &str, error: Error) -> Result<()> {
+        self.failed += 1;
+        let failed = self.failed;
+        if failed == TRIES || matches!(error.kind, ErrorKind::Cancelled | ErrorKind::LeaseLost) {
+            let message = format!("{name} failed {failed} times; the last time: {}", error.message);
+            host.log(Level::Error, format!("{message}. Nothing is lost: what was paid waits in the journal for the next start"));
             return Err(error);
         }
-        session.host.log(
+        let wait = FIRST_WAIT * 2u32.pow(failed - 1);
+        host.log(
             Level::Warning,
-            format!("{name} failed (attempt {attempt} of {TRIES}), next in {} ms: {}", wait.as_millis(), error.message),
+            format!("{name} failed (attempt {failed} of {TRIES}), next in {} ms: {}", wait.as_millis(), error.message),
         );
         tokio::time::sleep(wait).await;
-        wait *= 2;
-        attempt += 1;
+        Ok(())
     }
 }
 
@@ -204,8 +251,7 @@ pub(super) async fn hand_over<'a>(
 fn question_run(spec: &RunSpec, cell: &Cell, mut outcome: Outcome, carried: Money) -> Result<Arc<QuestionRun>> {
     let model = spec.models.iter().find(|model| model.model == *cell.model);
     let model = model.ok_or_else(|| Error::internal(format!("{} has no model run", cell.model)))?;
-    outcome.cost_micro_usd = outcome.cost_micro_usd.map(|cost| cost.plus(MicroUsd(carried.0)));
-    outcome.maybe_charged_micro_usd = outcome.maybe_charged_micro_usd.plus(MicroUsd(carried.1));
+    outcome.carry(carried);
     Ok(Arc::new(QuestionRun {
         batch_id: spec.batch_id.clone(),
         run_id: model.run_id.clone(),
@@ -216,15 +262,18 @@ fn question_run(spec: &RunSpec, cell: &Cell, mut outcome: Outcome, carried: Mone
     }))
 }
 
-/// The cell stays open. The reason was reported where it arose, but for the budget, which refuses call by call.
+/// The cell stays open. The reason was reported where it arose, but for what refuses call by call: the budget, a provider that takes
+/// nothing at the moment.
 fn note_open(session: &Session, error: Error) {
-    if error.kind == ErrorKind::Budget {
+    if matches!(error.kind, ErrorKind::RateLimited | ErrorKind::NotSent) {
+        session.totals.left_open(error);
+    } else if error.kind == ErrorKind::Budget && error.context.code.as_deref() != Some(model_stop::CODE) {
         session.totals.budget_reached(error);
     }
 }
 
-fn note_stored(session: &Session, run: &QuestionRun, carried: Money) {
-    session.totals.stored(&run.key.model, &run.key.location, &run.outcome, carried);
+fn note_stored(session: &Session, run: &QuestionRun, counted: Money) {
+    session.totals.stored(&run.key, &run.outcome, counted);
     if let Some(error) = run.outcome.error.as_ref().filter(|_| run.outcome.status == RunStatus::Failed) {
         session.totals.error(error.clone());
     }

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 
 use super::account::Account;
+use super::model_stop::ModelStop;
+use super::queries::Queries;
 use super::totals::Money;
-use crate::domain::{Cell, CellKey, Location, Outcome};
+use crate::domain::{Cell, CellKey, Location, MicroUsd, Outcome};
 use crate::error::Error;
 use crate::providers::{Ask, Provider};
 
@@ -22,7 +24,10 @@ pub(super) const QUEUE: usize = 512;
 pub(super) struct Pair {
     pub(super) provider: Arc<dyn Provider>,
     pub(super) account: Arc<Account>,
+    pub(super) stop: Arc<ModelStop>,
     pub(super) location: Arc<Location>,
+    /// What is said of its queries; `None` in a plain list.
+    pub(super) queries: Option<Arc<Queries>>,
 }
 
 impl Pair {
@@ -42,6 +47,8 @@ pub(super) struct Job {
     pub(super) cell: Option<Cell>,
     /// Charged and maybe charged by earlier runs of the cell, micro-dollars: part of its total.
     pub(super) carried: Money,
+    /// What the cell's stored row says of both, which the totals count already. The same, unless the row is of this very submission.
+    pub(super) counted: Money,
     /// False in a submission of an earlier start, when the store has the cell already: its row is read past.
     pub(super) wanted: bool,
 }
@@ -55,7 +62,22 @@ impl Job {
             location: (!cell.location.is_anywhere()).then(|| cell.location.clone()),
             web_search,
         };
-        Self { ask, position: 0, cell: Some(cell), carried, wanted: true }
+        Self { ask, position: 0, cell: Some(cell), carried, counted: carried, wanted: true }
+    }
+
+    /// The part of the stored row's money that is this submission's own, and comes again with its rows.
+    pub(super) fn comes_again(&self) -> MicroUsd {
+        MicroUsd(self.counted.0 + self.counted.1 - self.carried.0 - self.carried.1)
+    }
+
+    /// True when it is asked from anywhere although its cell names a location, because the provider refused that.
+    pub(super) fn lacks_location(&self) -> bool {
+        self.ask.location.is_none() && self.cell.as_ref().is_some_and(|cell| !cell.location.is_anywhere())
+    }
+
+    /// The same question, asked from anywhere.
+    pub(super) fn without_location(self) -> Self {
+        Self { ask: Ask { location: None, ..self.ask }, ..self }
     }
 }
 

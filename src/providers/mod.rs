@@ -12,6 +12,7 @@
 mod answer;
 pub mod anthropic;
 mod asking;
+mod batch;
 pub mod brightdata;
 mod estimates;
 pub mod openai;
@@ -25,8 +26,11 @@ use crate::domain::{Location, MicroUsd, Outcome, Price, StructuredRequest, Usage
 use crate::error::{Error, Result};
 use crate::http::{HttpRequest, HttpResponse};
 
-pub use prices::{known_models, price_of};
-pub use routing::{Route, provider_for, route, structured_model};
+pub use batch::{BatchModel, BatchPage, BatchPhase, BatchState, LineReply, ListedBatch, MAX_CUSTOM_ID};
+pub use prices::{is_same_model, known_models, price_of};
+pub(crate) use wire::told as limits_told;
+
+pub use routing::{Route, batch_model, provider_for, route, structured_model};
 
 /// One question on its way to a provider.
 #[derive(Debug, Clone)]
@@ -144,6 +148,29 @@ pub struct Listed {
     pub created_at_ms: Option<i64>,
 }
 
+/// The inputs of a submission, told by the asks they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inputs {
+    /// Per input, the position of its ask.
+    pub asks: Vec<Option<usize>>,
+    /// True when the provider numbered them, so that their order is the one they were sent in.
+    pub numbered: bool,
+}
+
+impl Inputs {
+    /// True when these are all `count` asks and nothing else, in any order.
+    #[must_use]
+    pub fn are_all(&self, count: usize) -> bool {
+        self.asks.len() == count && self.asks.iter().all(Option::is_some)
+    }
+
+    /// True when they are the asks in their own order.
+    #[must_use]
+    pub fn are_in_order(&self) -> bool {
+        self.asks.iter().enumerate().all(|(place, ask)| *ask == Some(place))
+    }
+}
+
 /// A submission of many questions: trigger, progress, download.
 pub trait SnapshotProvider: Send + Sync + std::fmt::Debug {
     /// The trigger (paid; on a fresh connection).
@@ -183,14 +210,12 @@ pub trait SnapshotProvider: Send + Sync + std::fmt::Debug {
     fn inputs(&self, id: &str) -> Result<HttpRequest> {
         Err(Error::new(crate::ErrorKind::Unsupported, format!("the inputs of submission '{id}' cannot be asked for")))
     }
-    /// True when the inputs in the reply are exactly what `trigger(asks)` sends, in any order.
+    /// Which ask each input of the reply is, in the order of the submission: its position among `asks` (each is taken once), `None`
+    /// for an input that is none of them.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Protocol`] when the reply is no list of inputs.
-    fn are_inputs_of(&self, asks: &[Ask], reply: &HttpResponse) -> Result<bool> {
-        let _ = (asks, reply);
-        Ok(false)
-    }
+    fn match_inputs(&self, asks: &[Ask], reply: &HttpResponse) -> Result<Inputs>;
     /// The download (free).
     ///
     /// # Errors

@@ -59,6 +59,16 @@ fn plain(model: &str) -> String {
 }
 
 /// The id without `-YYYY-MM-DD` or `-YYYYMMDD`.
+/// True when two ids name the same model, dated or not, with or without the provider before it.
+#[must_use]
+pub fn is_same_model(one: &str, other: &str) -> bool {
+    let base = |id: &str| {
+        let id = plain(id);
+        undated(id.strip_suffix("-latest").unwrap_or(&id)).to_owned()
+    };
+    base(one) == base(other)
+}
+
 fn undated(model: &str) -> &str {
     let digits = |text: &str, count: usize| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
     let mut parts = model.rsplitn(4, '-');
@@ -81,7 +91,7 @@ fn check(name: &str, price: &Price) -> Result<()> {
     if amounts.iter().flatten().any(|amount| *amount < 0) {
         return Err(Error::config("OVERHEARD_PRICES", format!("the price of '{name}' is negative")));
     }
-    if amounts.iter().all(Option::is_none) {
+    if amounts.iter().all(Option::is_none) && price.batch_percent.is_none() {
         return Err(Error::config("OVERHEARD_PRICES", format!("the price of '{name}' names no amount")));
     }
     Ok(())

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::anthropic::{self, Anthropic, AnthropicStructured};
 use super::brightdata::{self, BrightData, CHATGPT, Engine, GEMINI, PERPLEXITY};
 use super::openai::{self, OpenAi, OpenAiStructured};
-use super::{Provider, StructuredModel, known_models, price_of};
+use super::{BatchModel, Provider, StructuredModel, known_models, price_of};
 use crate::config::{Secret, Settings};
+use crate::domain::Price;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Where a model name leads.
@@ -106,16 +107,40 @@ pub fn provider_for(model: &str, settings: &Settings) -> Result<Arc<dyn Provider
 /// # Errors
 /// As [`provider_for`]; [`crate::ErrorKind::Unsupported`] for an engine behind Bright Data.
 pub fn structured_model(model: &str, settings: &Settings) -> Result<Arc<dyn StructuredModel>> {
+    match structured_route(model, settings)? {
+        (Vendor::Anthropic(id), price) => Ok(Arc::new(AnthropicStructured::new(&id, price, settings))),
+        (Vendor::OpenAi(id), price) => Ok(Arc::new(OpenAiStructured::new(&id, price, settings))),
+    }
+}
+
+/// The extraction model inside its provider's batches, at their price.
+///
+/// # Errors
+/// As [`structured_model`].
+pub fn batch_model(model: &str, settings: &Settings) -> Result<Arc<dyn BatchModel>> {
+    match structured_route(model, settings)? {
+        (Vendor::Anthropic(id), price) => Ok(Arc::new(AnthropicStructured::new(&id, price.in_batch(), settings))),
+        (Vendor::OpenAi(id), price) => Ok(Arc::new(OpenAiStructured::new(&id, price.in_batch(), settings))),
+    }
+}
+
+/// Who has structured output, with the model id to send.
+enum Vendor {
+    Anthropic(String),
+    OpenAi(String),
+}
+
+fn structured_route(model: &str, settings: &Settings) -> Result<(Vendor, Price)> {
     match route(model)? {
         Route::Anthropic(id) => {
             let price = price_of(&id, settings)?;
             need_key(anthropic::KEY_VARIABLE, model, &settings.anthropic.api_key)?;
-            Ok(Arc::new(AnthropicStructured::new(&id, price, settings)))
+            Ok((Vendor::Anthropic(id), price))
         }
         Route::OpenAi(id) => {
             let price = price_of(&id, settings)?;
             need_key(openai::KEY_VARIABLE, model, &settings.openai.api_key)?;
-            Ok(Arc::new(OpenAiStructured::new(&id, price, settings)))
+            Ok((Vendor::OpenAi(id), price))
         }
         Route::ChatGpt | Route::Perplexity | Route::Gemini => {
             let message =

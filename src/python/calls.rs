@@ -4,9 +4,9 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 
-use super::convert::to_python;
+use super::convert::{from_mapping, to_python};
 use super::records::{FromRecord, PyAsk, PyExtraction, PyOutcome, PyQuestionRun, Record};
-use crate::domain::{ExistingKey, Outcome, QuestionRun};
+use crate::domain::{ExistingKey, Extraction, Lease, Outcome, QuestionRun};
 use crate::host::{HostCall, HostReply};
 
 /// The answer a call wants, and the callback's name.
@@ -23,6 +23,7 @@ enum Answer {
     Runs,
     Outcomes,
     Fact,
+    Leases,
 }
 
 impl Wanted {
@@ -33,11 +34,13 @@ impl Wanted {
             | HostCall::SaveModelRuns(_)
             | HostCall::SaveQuestionRuns(_)
             | HostCall::SaveExtractions(_)
-            | HostCall::SaveFact(..) => Answer::Nothing,
+            | HostCall::SaveFact(..)
+            | HostCall::ReleaseLeases { .. } => Answer::Nothing,
             HostCall::ExistingKeys { .. } => Answer::Keys,
             HostCall::QuestionRuns { .. } => Answer::Runs,
             HostCall::Ask { .. } => Answer::Outcomes,
             HostCall::LoadFact(_) => Answer::Fact,
+            HostCall::AcquireLeases { .. } | HostCall::RenewLeases { .. } => Answer::Leases,
         };
         Self { name: call.name(), answer }
     }
@@ -49,6 +52,8 @@ impl Wanted {
             Answer::Keys => HostReply::Keys(self.sequence::<ExistingKey>(value, "ExistingKey")?),
             Answer::Runs => HostReply::Runs(self.sequence::<QuestionRun>(value, "QuestionRun")?),
             Answer::Outcomes => HostReply::Outcomes(self.sequence::<Outcome>(value, "Outcome")?),
+            Answer::Leases if value.is_none() => HostReply::Leases(None),
+            Answer::Leases => HostReply::Leases(Some(self.sequence::<Lease>(value, "Lease")?)),
             Answer::Fact if value.is_none() => HostReply::Fact(None),
             Answer::Fact => match value.cast::<PyString>() {
                 Ok(text) => HostReply::Fact(Some(text.to_cow()?.into_owned())),
@@ -69,6 +74,12 @@ impl Wanted {
     fn refuse(self, expected: &str, value: &Bound<'_, PyAny>) -> PyResult<PyErr> {
         let found = value.get_type().name()?;
         Ok(PyTypeError::new_err(format!("{} must return {expected}, got {found}", self.name)))
+    }
+}
+
+impl FromRecord for Lease {
+    fn from_record(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        from_mapping("Lease", object)
     }
 }
 
@@ -98,10 +109,18 @@ pub(super) fn arguments(py: Python<'_>, call: HostCall) -> PyResult<Bound<'_, Py
         HostCall::Ask { provider, asks } => (provider, PyList::new(py, asks.iter().map(PyAsk::of))?).into_pyobject(py),
         HostCall::LoadFact(name) => (name,).into_pyobject(py),
         HostCall::SaveFact(name, value) => (name, value).into_pyobject(py),
+        HostCall::AcquireLeases { run_ids, owner, ttl_ms } => (run_ids, owner, ttl_ms).into_pyobject(py),
+        HostCall::RenewLeases { leases, owner, ttl_ms } => (leases, owner, ttl_ms).into_pyobject(py),
+        HostCall::ReleaseLeases { leases, owner } => (leases, owner).into_pyobject(py),
     }
 }
 
 /// Outcomes as objects.
 pub(super) fn outcomes(py: Python<'_>, outcomes: Vec<Outcome>) -> PyResult<Bound<'_, PyList>> {
     PyList::new(py, outcomes.into_iter().map(PyOutcome::wrap))
+}
+
+/// Extractions as objects.
+pub(super) fn extractions(py: Python<'_>, extractions: Vec<Extraction>) -> PyResult<Bound<'_, PyList>> {
+    PyList::new(py, extractions.into_iter().map(PyExtraction::wrap))
 }

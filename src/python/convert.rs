@@ -59,6 +59,18 @@ pub(super) fn from_mapping<T: DeserializeOwned>(what: &str, object: &Bound<'_, P
     serde_json::from_value(python_to_value(object, 0)?).map_err(|error| PyValueError::new_err(format!("{what}: {error}")))
 }
 
+/// The text of a `str`; each lone surrogate, which no Unicode text can hold, becomes U+FFFD, so that characters keep their places.
+pub(super) fn text_of(text: &Bound<'_, PyString>) -> PyResult<String> {
+    if let Ok(plain) = text.to_str() {
+        return Ok(plain.to_owned());
+    }
+    // Four bytes a character: in UTF-16 two lone halves side by side would become one character.
+    let bytes = text.call_method1("encode", ("utf-32-le", "surrogatepass"))?;
+    let bytes: &[u8] = bytes.extract()?;
+    let characters = bytes.chunks_exact(4).map(|four| four.try_into().map_or(u32::MAX, u32::from_le_bytes));
+    Ok(characters.map(|number| char::from_u32(number).unwrap_or(char::REPLACEMENT_CHARACTER)).collect())
+}
+
 /// Plain Python data as a JSON value; bytes become text.
 fn python_to_value(object: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
     if depth > MAX_DEPTH {

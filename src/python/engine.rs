@@ -17,9 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, SystemClock};
+use crate::config::{Secret, Settings};
 use crate::error::Result;
 use crate::http::limit::LimitRegistry;
 use crate::http::{HttpService, ReqwestService};
+use crate::journal::disk::OsDisk;
 use crate::pipeline::Context;
 
 /// Threads that drive the tasks. One does some ten thousand questions a second, far more than any provider allows, and costs
@@ -32,14 +34,17 @@ static ENGINE: OnceLock<Engine> = OnceLock::new();
 /// Set by the exit hook: from then on nothing starts, and what arrives late is dropped silently.
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
+/// Connect and idle limit in milliseconds, proxy.
+type ClientKey = (u64, u64, Secret);
+
 pub(super) struct Engine {
     pid: u32,
     handle: Handle,
     runtime: Mutex<Option<Runtime>>,
     sessions: TaskTracker,
     end: CancellationToken,
-    /// One client for each connect timeout in use: in practice one.
-    clients: Mutex<HashMap<u64, Arc<ReqwestService>>>,
+    /// One client for each set of connection settings in use: in practice one.
+    clients: Mutex<HashMap<ClientKey, Arc<ReqwestService>>>,
     clock: Arc<SystemClock>,
     limits: Arc<LimitRegistry>,
 }
@@ -114,18 +119,19 @@ impl Engine {
     }
 
     /// What the pipeline works with.
-    pub(super) fn context(&self, connect_ms: u64) -> Result<Context> {
+    pub(super) fn context(&self, settings: &Settings) -> Result<Context> {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let client = match clients.get(&connect_ms) {
+        let key = (settings.timeouts.connect_ms, settings.timeouts.idle_ms, settings.proxy.clone());
+        let client = match clients.get(&key) {
             Some(client) => client.clone(),
             None => {
-                let client = Arc::new(ReqwestService::new(Duration::from_millis(connect_ms))?);
-                clients.insert(connect_ms, client.clone());
+                let client = Arc::new(ReqwestService::new(&settings.timeouts, &settings.proxy)?);
+                clients.insert(key, client.clone());
                 client
             }
         };
         let (http, clock): (Arc<dyn HttpService>, Arc<dyn Clock>) = (client, self.clock.clone());
-        Ok(Context { http, clock, limits: self.limits.clone() })
+        Ok(Context { http, clock, limits: self.limits.clone(), disk: Arc::new(OsDisk) })
     }
 }
 

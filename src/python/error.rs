@@ -24,6 +24,7 @@ kinds! {
     OutcomeUnknown => "outcome_unknown",
     RateLimited => "rate_limited",
     Overloaded => "overloaded",
+    Unavailable => "unavailable",
     QuotaExhausted => "quota_exhausted",
     Auth => "auth",
     InvalidRequest => "invalid_request",
@@ -40,6 +41,8 @@ kinds! {
     Cancelled => "cancelled",
     Config => "config",
     Unsupported => "unsupported",
+    Locked => "locked",
+    LeaseLost => "lease_lost",
     Journal => "journal",
     Internal => "internal",
 }

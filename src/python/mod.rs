@@ -5,13 +5,17 @@ mod calls;
 mod convert;
 mod engine;
 mod error;
+mod extractor;
+mod insights;
 mod interpreter;
+mod journal;
 mod port;
 mod records;
 mod routing;
 mod rows;
 mod selftest;
 mod session;
+mod stored;
 
 #[cfg(feature = "simulator")]
 mod simulator;
@@ -25,6 +29,12 @@ mod _core {
 
     #[pymodule_export]
     use super::engine::{live_sessions, shutdown};
+    #[pymodule_export]
+    use super::extractor::{PyLocalExtractor, start_extract};
+    #[pymodule_export]
+    use super::insights::PyInsightsTable;
+    #[pymodule_export]
+    use super::journal::inspect_journal;
     #[pymodule_export]
     use super::port::PyPort;
     #[pymodule_export]
@@ -40,10 +50,12 @@ mod _core {
     #[pymodule_export]
     use super::selftest::selftest;
     #[pymodule_export]
-    use super::session::{PySession, quote, start_ask, start_run};
+    use super::session::{PySession, quote, quote_structured, start_ask, start_quote, start_run, start_structured};
     #[cfg(feature = "simulator")]
     #[pymodule_export]
     use super::simulator::Simulator;
+    #[pymodule_export]
+    use super::stored::extractions_from_rows;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -14,9 +14,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use super::{calls, engine};
-use crate::domain::{Outcome, Summary};
+use crate::domain::{Extraction, Outcome, Summary};
 use crate::error::Error;
 use crate::host::{Event, HostPort, Level};
+use crate::pipeline::{Quote, StructuredOutcome};
 
 /// Log lines below a warning are dropped while this many events wait: a blocked loop must not fill the memory.
 const CROWDED: usize = 4096;
@@ -27,8 +28,14 @@ pub(super) enum Signal {
     Event(Event),
     /// A run's end.
     Summary(Box<Summary>),
+    /// A quote's end.
+    Quote(Box<Quote>),
     /// The end of a plain list of questions.
     Outcomes(Vec<Outcome>),
+    /// The end of a list of answers to extract from.
+    Extractions(Vec<Extraction>),
+    /// The end of a structured call, whatever came of it.
+    Structured(Box<StructuredOutcome>),
     /// The end by an error.
     Failed(Error),
     /// The end without a word: cancelled, or the task is gone.
@@ -41,6 +48,7 @@ impl Signal {
         match self {
             Self::Event(Event::Call(_, call)) => calls::weight(call),
             Self::Outcomes(outcomes) => outcomes.len(),
+            Self::Extractions(extractions) => extractions.len(),
             _ => 1,
         }
     }
@@ -227,7 +235,10 @@ fn to_tuple(py: Python<'_>, token: u64, signal: Signal) -> PyResult<Bound<'_, Py
         Signal::Event(Event::Log(level, line)) => (token, "log", level as u8, line).into_pyobject(py),
         Signal::Event(Event::Progress(pairs)) => (token, "progress", super::convert::to_python(py, &pairs)?).into_pyobject(py),
         Signal::Summary(summary) => (token, "done", super::convert::to_python(py, &*summary)?).into_pyobject(py),
+        Signal::Quote(quote) => (token, "done", super::convert::to_python(py, &*quote)?).into_pyobject(py),
+        Signal::Structured(outcome) => (token, "done", super::convert::to_python(py, &*outcome)?).into_pyobject(py),
         Signal::Outcomes(outcomes) => (token, "done", calls::outcomes(py, outcomes)?).into_pyobject(py),
+        Signal::Extractions(extractions) => (token, "done", calls::extractions(py, extractions)?).into_pyobject(py),
         Signal::Failed(error) => (token, "failed", super::error::fields(py, &error)?, error.context.host_call).into_pyobject(py),
         Signal::Gone => (token, "gone").into_pyobject(py),
     }

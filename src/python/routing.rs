@@ -17,7 +17,7 @@ pub(super) fn provider_facts(py: Python<'_>, model: &str, settings_json: &str) -
 
 fn facts(model: &str, settings_json: &str) -> Result<String> {
     let settings: Settings = serde_json::from_str(settings_json)
-        .map_err(|error| Error::internal(format!("the settings are not as agreed: {error}")))?;
+        .map_err(|error| Error::internal(format!("the settings are not as agreed: {}", super::session::why(&error))))?;
     settings.check()?;
     let provider = providers::provider_for(model, &settings)?;
     let facts = serde_json::json!({

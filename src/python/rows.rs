@@ -11,7 +11,7 @@ use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 use serde::de::DeserializeOwned;
 
 use super::error::kind_word;
-use super::records::{PyExtraction, PyQuestionRun, method_word, ownership_word, sentiment_word};
+use super::records::{PyExtraction, PyQuestionRun, class_word, method_word, ownership_word, sentiment_word, source_word};
 use crate::domain::{CellKey, Extraction, MicroUsd, Outcome, QuestionRun, RunStatus, Usage};
 use crate::error::Error;
 
@@ -51,7 +51,7 @@ const QUESTION_RUN_COLUMNS: [&str; 33] = [
     "unpriced",
 ];
 
-const ORG_EVAL_COLUMNS: [&str; 18] = [
+pub(super) const ORG_EVAL_COLUMNS: [&str; 26] = [
     "batch_id",
     "cell_key",
     "run_id",
@@ -70,12 +70,33 @@ const ORG_EVAL_COLUMNS: [&str; 18] = [
     "dropped",
     "error",
     "extracted_at_ms",
+    "sentiment_quote",
+    "list_position",
+    "occurrences",
+    "prominence",
+    "shares",
+    "evidence",
+    "fingerprint",
+    "injection_suspected",
 ];
 
-const ORG_COMPETITOR_COLUMNS: [&str; 4] = ["batch_id", "cell_key", "position", "name"];
+pub(super) const ORG_COMPETITOR_COLUMNS: [&str; 7] =
+    ["batch_id", "cell_key", "position", "name", "occurrences", "parent", "merged"];
 
-const ORG_CITATION_COLUMNS: [&str; 9] =
-    ["batch_id", "cell_key", "position", "url", "canonical_url", "domain", "type", "title", "cited"];
+pub(super) const ORG_CITATION_COLUMNS: [&str; 12] = [
+    "batch_id",
+    "cell_key",
+    "position",
+    "url",
+    "canonical_url",
+    "domain",
+    "type",
+    "title",
+    "cited",
+    "class",
+    "source",
+    "cited_text",
+];
 
 /// Adds the column names to the module.
 pub(super) fn add_columns(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -91,7 +112,7 @@ type Cells<'py, const N: usize> = PyResult<[Bound<'py, PyAny>; N]>;
 /// Values for one row, and the last seen copy of texts that repeat from row to row.
 struct Row<'py> {
     py: Python<'py>,
-    seen: [Option<(String, Bound<'py, PyAny>)>; 6],
+    seen: [Option<(String, Bound<'py, PyAny>)>; 8],
 }
 
 impl<'py> Row<'py> {
@@ -122,6 +143,11 @@ impl<'py> Row<'py> {
 
     fn json(&self, value: &impl serde::Serialize) -> PyResult<Bound<'py, PyAny>> {
         super::records::json(value).map(|json| self.text(&json))
+    }
+
+    /// JSON; `None` for what is empty: most rows have none of it.
+    fn json_or_none<T: serde::Serialize + Default + PartialEq>(&self, value: &T) -> PyResult<Bound<'py, PyAny>> {
+        if *value == T::default() { Ok(self.none()) } else { self.json(value) }
     }
 
     fn none(&self) -> Bound<'py, PyAny> {
@@ -184,7 +210,7 @@ pub(super) fn question_run_rows<'py>(py: Python<'py>, runs: &Bound<'py, PyAny>) 
 
 type ExtractionRows<'py> = (Bound<'py, PyList>, Bound<'py, PyList>, Bound<'py, PyList>, Bound<'py, PyList>);
 
-fn org_eval_row<'py>(row: &mut Row<'py>, extraction: &Extraction, key: &Bound<'py, PyAny>) -> Cells<'py, 18> {
+fn org_eval_row<'py>(row: &mut Row<'py>, extraction: &Extraction, key: &Bound<'py, PyAny>) -> Cells<'py, 26> {
     let evaluation = &extraction.evaluation;
     Ok([
         row.repeated(0, &extraction.batch_id),
@@ -205,6 +231,14 @@ fn org_eval_row<'py>(row: &mut Row<'py>, extraction: &Extraction, key: &Bound<'p
         row.json(&extraction.dropped)?,
         extraction.error.as_ref().map_or_else(|| Ok(row.none()), |error| row.json(error))?,
         row.of(extraction.extracted_at_ms)?,
+        row.of(evaluation.sentiment_quote.as_deref())?,
+        row.of(evaluation.list_position)?,
+        row.of(evaluation.occurrences)?,
+        row.of(evaluation.prominence)?,
+        row.json_or_none(&evaluation.shares)?,
+        row.json_or_none(&extraction.evidence)?,
+        row.repeated(7, &extraction.fingerprint),
+        row.of(!extraction.evidence.injection.is_empty())?,
     ])
 }
 
@@ -227,7 +261,15 @@ pub(super) fn extraction_rows<'py>(py: Python<'py>, extractions: &Bound<'py, PyA
         evaluations.append(values)?;
         let batch = row.repeated(0, &extraction.batch_id);
         for competitor in &extraction.competitors {
-            let values = [batch.clone(), key.clone(), row.of(competitor.position)?, row.text(&competitor.name)];
+            let values = [
+                batch.clone(),
+                key.clone(),
+                row.of(competitor.position)?,
+                row.text(&competitor.name),
+                row.of(competitor.occurrences)?,
+                row.of(competitor.parent.as_deref())?,
+                row.json_or_none(&competitor.merged)?,
+            ];
             competitors.append(PyTuple::new(py, values)?)?;
         }
         for citation in &extraction.citations {
@@ -241,6 +283,9 @@ pub(super) fn extraction_rows<'py>(py: Python<'py>, extractions: &Bound<'py, PyA
                 row.repeated(5, ownership_word(citation.ownership)),
                 row.of(citation.title.as_deref())?,
                 row.of(citation.cited)?,
+                row.repeated(6, class_word(citation.class)),
+                row.text(source_word(citation.source)),
+                row.of(citation.cited_text.as_deref())?,
             ];
             citations.append(PyTuple::new(py, values)?)?;
         }
@@ -249,31 +294,41 @@ pub(super) fn extraction_rows<'py>(py: Python<'py>, extractions: &Bound<'py, PyA
 }
 
 /// Reads a row by position. Columns that follow from others (`cell_key`, `error_kind`, `unpriced`) are not read.
-struct Reader<'a, 'py>(&'a Bound<'py, PyAny>);
+pub(super) struct Reader<'a, 'py> {
+    pub(super) row: &'a Bound<'py, PyAny>,
+    pub(super) columns: &'static [&'static str],
+}
 
 impl Reader<'_, '_> {
-    fn get<T: for<'a, 'b> FromPyObject<'a, 'b, Error: Into<PyErr>>>(&self, column: usize) -> PyResult<T> {
-        self.0.get_item(column)?.extract::<T>().map_err(|error| {
-            let name = QUESTION_RUN_COLUMNS.get(column).copied().unwrap_or_default();
-            PyValueError::new_err(format!("column {name}: {}", Into::<PyErr>::into(error)))
-        })
+    pub(super) fn get<T: for<'a, 'b> FromPyObject<'a, 'b, Error: Into<PyErr>>>(&self, column: usize) -> PyResult<T> {
+        self.row.get_item(column)?.extract::<T>().map_err(|error| self.refuse(column, Into::<PyErr>::into(error)))
     }
 
-    fn json<T: DeserializeOwned + Default>(&self, column: usize) -> PyResult<T> {
+    pub(super) fn json<T: DeserializeOwned + Default>(&self, column: usize) -> PyResult<T> {
         let Some(text) = self.get::<Option<String>>(column)? else { return Ok(T::default()) };
-        serde_json::from_str(&text).map_err(|error| {
-            let name = QUESTION_RUN_COLUMNS.get(column).copied().unwrap_or_default();
-            PyValueError::new_err(format!("column {name}: {error}"))
-        })
+        serde_json::from_str(&text).map_err(|error| self.refuse(column, error))
+    }
+
+    /// A word of one of our enumerations; `None` for null.
+    pub(super) fn word<T: DeserializeOwned>(&self, column: usize) -> PyResult<Option<T>> {
+        let Some(word) = self.get::<Option<String>>(column)? else { return Ok(None) };
+        serde_json::from_value(word.into()).map(Some).map_err(|error| self.refuse(column, error))
+    }
+
+    /// A boolean, which SQLite gives as a number; `None` for null.
+    pub(super) fn flag(&self, column: usize) -> PyResult<Option<bool>> {
+        Ok(self.get::<Option<i64>>(column)?.map(|flag| flag != 0))
+    }
+
+    pub(super) fn refuse(&self, column: usize, why: impl std::fmt::Display) -> PyErr {
+        let name = self.columns.get(column).copied().unwrap_or_default();
+        PyValueError::new_err(format!("column {name}: {why}"))
     }
 }
 
 fn question_run(row: &Bound<'_, PyAny>) -> PyResult<QuestionRun> {
-    let row = Reader(row);
-    let status: String = row.get(9)?;
-    let status: RunStatus =
-        serde_json::from_value(status.into()).map_err(|error| PyValueError::new_err(format!("column status: {error}")))?;
-    let flag: Option<i64> = row.get(25)?;
+    let row = Reader { row, columns: &QUESTION_RUN_COLUMNS };
+    let status: RunStatus = row.word(9)?.ok_or_else(|| row.refuse(9, "is null"))?;
     Ok(QuestionRun {
         batch_id: row.get(0)?,
         run_id: row.get(2)?,
@@ -297,7 +352,7 @@ fn question_run(row: &Bound<'_, PyAny>) -> PyResult<QuestionRun> {
             cost_micro_usd: row.get::<Option<i64>>(22)?.map(MicroUsd),
             maybe_charged_micro_usd: MicroUsd(row.get(23)?),
             location_applied: row.get(24)?,
-            web_search_triggered: flag.map(|flag| flag != 0),
+            web_search_triggered: row.flag(25)?,
             search_queries: row.json(26)?,
             finish_reason: row.get(27)?,
             citations: row.json(28)?,

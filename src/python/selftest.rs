@@ -112,7 +112,8 @@ async fn calls(spec: SelfTest, host: Host) -> Result<Signal> {
         HostReply::Keys(keys) => Signal::Summary(Box::new(Summary { total: keys.len() as u64, ..summary })),
         HostReply::Runs(runs) => Signal::Outcomes(runs.into_iter().map(|run| run.outcome).collect()),
         HostReply::Fact(fact) => Signal::Summary(Box::new(Summary { status: fact.unwrap_or_default(), ..summary })),
-        HostReply::Done => Signal::Summary(Box::new(summary)),
+        // No selftest asks for leases.
+        HostReply::Done | HostReply::Leases(_) => Signal::Summary(Box::new(summary)),
     })
 }
 
@@ -182,6 +183,7 @@ fn extraction(number: u64) -> Extraction {
         title: None,
         cited: Some(true),
         position,
+        ..ExtractedCitation::default()
     };
     Extraction {
         batch_id: "batch".into(),
@@ -190,6 +192,7 @@ fn extraction(number: u64) -> Extraction {
         key: key(number),
         method: ExtractionMethod::Local,
         extractor_version: "1".into(),
+        fingerprint: String::new(),
         evaluation: OrgEvaluation {
             mentioned: true,
             citation: true,
@@ -197,10 +200,12 @@ fn extraction(number: u64) -> Extraction {
             mention_text: Some("Acme is fine.".into()),
             mention_rank: Some(1),
             share_of_voice: Some(0.1),
+            ..OrgEvaluation::default()
         },
-        competitors: vec![Competitor { name: "Zenith".into(), position: 1 }],
+        competitors: vec![Competitor { name: "Zenith".into(), position: 1, ..Competitor::default() }],
         citations: (1..=10).map(citation).collect(),
         dropped: Dropped::default(),
+        evidence: Default::default(),
         cost_micro_usd: Some(MicroUsd(0)),
         maybe_charged_micro_usd: MicroUsd::ZERO,
         usage: Usage::default(),

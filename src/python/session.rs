@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use serde::de::DeserializeOwned;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::convert::from_mapping;
@@ -15,7 +15,7 @@ use super::port::{Line, PyPort, Signal};
 use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Host;
-use crate::pipeline::{self, AskSpec, RunSpec};
+use crate::pipeline::{self, AskSpec, RunSpec, StructuredSpec};
 
 /// Longest message of a user's exception that the core keeps, in characters.
 const MESSAGE_EXCERPT: usize = 500;
@@ -87,16 +87,13 @@ async fn supervise(last_word: LastWord, cancel: CancellationToken, work: impl Fu
     match ended {
         Some(Ok(Ok(signal))) => last_word.send(signal),
         Some(Ok(Err(error))) => last_word.send(Signal::Failed(error)),
-        Some(Err(lost)) if lost.is_panic() => last_word.send(Signal::Failed(panicked(lost))),
-        Some(Err(_)) | None => child.shutdown().await,
+        Some(Err(lost)) => {
+            if let Ok(payload) = lost.try_into_panic() {
+                last_word.send(Signal::Failed(Error::panicked(payload.as_ref())));
+            }
+        }
+        None => child.shutdown().await,
     }
-}
-
-fn panicked(lost: JoinError) -> Error {
-    let payload = lost.into_panic();
-    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    let text: String = text.unwrap_or("no message").chars().take(MESSAGE_EXCERPT).collect();
-    Error::internal(format!("the core panicked: {text}"))
 }
 
 #[pymethods]
@@ -156,20 +153,25 @@ impl Drop for PySession {
     }
 }
 
-/// Reads a spec. The text holds keys, so of the parser's message only what names a field is kept.
+/// Reads a spec.
 pub(super) fn read_spec<T: DeserializeOwned>(py: Python<'_>, spec_json: &str) -> PyResult<T> {
-    serde_json::from_str(spec_json).map_err(|error| {
-        let text = error.to_string();
-        let harmless =
-            text.starts_with("unknown field") || text.starts_with("missing field") || text.starts_with("unknown variant");
-        let why = if harmless { text } else { format!("a value of the wrong kind at column {}", error.column()) };
-        raise(py, &Error::config("spec", format!("the specification cannot be read: {why}")))
-    })
+    serde_json::from_str(spec_json)
+        .map_err(|error| raise(py, &Error::config("spec", format!("the specification cannot be read: {}", why(&error)))))
 }
 
-fn checked(py: Python<'_>, settings: &Settings) -> PyResult<(u64, u64, u64)> {
+/// Why a text that holds keys cannot be read: of the parser's message only what names a field is kept, never a value.
+pub(super) fn why(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    if text.starts_with("unknown field") || text.starts_with("missing field") {
+        return text;
+    }
+    format!("a value of the wrong kind at column {}", error.column())
+}
+
+/// Checks the settings; gives the time limits of a callback and of a custom provider, in milliseconds.
+pub(super) fn checked(py: Python<'_>, settings: &Settings) -> PyResult<(u64, u64)> {
     settings.check().map_err(|error| raise(py, &error))?;
-    Ok((settings.timeouts.host_ms, settings.timeouts.answer_ms, settings.timeouts.connect_ms))
+    Ok((settings.timeouts.host_ms, settings.timeouts.answer_ms))
 }
 
 /// Starts (or continues) a batch; `token` comes back with every event.
@@ -177,11 +179,22 @@ fn checked(py: Python<'_>, settings: &Settings) -> PyResult<(u64, u64, u64)> {
 #[pyo3(signature = (port, token, spec_json, /))]
 pub(super) fn start_run(py: Python<'_>, port: &PyPort, token: u64, spec_json: &str) -> PyResult<PySession> {
     let spec: RunSpec = read_spec(py, spec_json)?;
-    let (host_ms, ask_ms, connect_ms) = checked(py, &spec.settings)?;
+    let timeouts = checked(py, &spec.settings)?;
     let engine = engine()?;
-    PySession::start(port, token, (host_ms, ask_ms), |host, stop| async move {
-        let context = engine.context(connect_ms)?;
+    PySession::start(port, token, timeouts, |host, stop| async move {
+        let context = engine.context(&spec.settings)?;
         Ok(Signal::Summary(Box::new(pipeline::run(context, spec, host, stop).await?)))
+    })
+}
+
+/// What a start that goes on with a stored batch would do and cost; `token` comes back with every event.
+#[pyfunction]
+#[pyo3(signature = (port, token, spec_json, /))]
+pub(super) fn start_quote(py: Python<'_>, port: &PyPort, token: u64, spec_json: &str) -> PyResult<PySession> {
+    let spec: RunSpec = read_spec(py, spec_json)?;
+    let timeouts = checked(py, &spec.settings)?;
+    PySession::start(port, token, timeouts, |host, _stop| async move {
+        Ok(Signal::Quote(Box::new(pipeline::quote_stored(&spec, host).await?)))
     })
 }
 
@@ -190,10 +203,10 @@ pub(super) fn start_run(py: Python<'_>, port: &PyPort, token: u64, spec_json: &s
 #[pyo3(signature = (port, token, spec_json, /))]
 pub(super) fn start_ask(py: Python<'_>, port: &PyPort, token: u64, spec_json: &str) -> PyResult<PySession> {
     let spec: AskSpec = read_spec(py, spec_json)?;
-    let (host_ms, ask_ms, connect_ms) = checked(py, &spec.settings)?;
+    let timeouts = checked(py, &spec.settings)?;
     let engine = engine()?;
-    PySession::start(port, token, (host_ms, ask_ms), |host, stop| async move {
-        let context = engine.context(connect_ms)?;
+    PySession::start(port, token, timeouts, |host, stop| async move {
+        let context = engine.context(&spec.settings)?;
         tokio::select! {
             biased;
             () = stop.cancelled() => Err(Error::new(ErrorKind::Cancelled, "stopped on request")),
@@ -202,7 +215,30 @@ pub(super) fn start_ask(py: Python<'_>, port: &PyPort, token: u64, spec_json: &s
     })
 }
 
-/// What a run would do and cost at most, as JSON, without doing it.
+/// Makes one structured call with the extraction model; `token` comes back with every event.
+#[pyfunction]
+#[pyo3(signature = (port, token, spec_json, /))]
+pub(super) fn start_structured(py: Python<'_>, port: &PyPort, token: u64, spec_json: &str) -> PyResult<PySession> {
+    let spec: StructuredSpec = read_spec(py, spec_json)?;
+    let timeouts = checked(py, &spec.settings)?;
+    let engine = engine()?;
+    PySession::start(port, token, timeouts, |host, stop| async move {
+        let context = engine.context(&spec.settings)?;
+        Ok(Signal::Structured(Box::new(pipeline::structured(context, spec, host, stop).await?)))
+    })
+}
+
+/// Who would answer a structured call and what it can cost, as JSON, without making it.
+#[pyfunction]
+#[pyo3(signature = (spec_json, /))]
+pub(super) fn quote_structured(py: Python<'_>, spec_json: &str) -> PyResult<String> {
+    let spec: StructuredSpec = read_spec(py, spec_json)?;
+    checked(py, &spec.settings)?;
+    let quote = pipeline::quote_structured(&spec).map_err(|error| raise(py, &error))?;
+    super::records::json(&quote)
+}
+
+/// What the run of a new batch would do and cost at most, as JSON, without doing it.
 #[pyfunction]
 #[pyo3(signature = (spec_json, /))]
 pub(super) fn quote(py: Python<'_>, spec_json: &str) -> PyResult<String> {

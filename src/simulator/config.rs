@@ -21,7 +21,7 @@ pub struct Config {
     pub record: bool,
     /// Threads of the server.
     pub threads: usize,
-    /// Direct calls a second and provider before a 429; 0 = no limit.
+    /// Direct calls a second and provider before a 429, told in the rate-limit headers; 0 = no limit.
     pub requests_per_second: f64,
     /// Bright Data: running triggers of at most 20 inputs before a 429.
     pub running_small: usize,
@@ -126,4 +126,6 @@ rates! {
     structured_invented_quote = 0.02,
     /// An extraction returns broken JSON.
     structured_broken_json = 0.005,
+    /// A sentence of a comparison says what its table does not hold.
+    false_statements = 0.05,
 }

@@ -22,6 +22,7 @@ pub(crate) const FAULTS: &[(&str, Stage)] = &[
     ("insufficient_quota", Stage::Before),
     ("quota", Stage::Before),
     ("spend_limit", Stage::Before),
+    ("usage_limit", Stage::Before),
     ("overloaded", Stage::Before),
     ("country_rejected", Stage::Before),
     ("close_before_reply", Stage::Before),
@@ -57,6 +58,9 @@ pub(crate) const FAULTS: &[(&str, Stage)] = &[
     ("snapshot_failed", Stage::Content),
     ("snapshot_canceled", Stage::Content),
     ("snapshot_gone", Stage::Content),
+    ("snapshot_expired", Stage::Content),
+    ("inputs_expired", Stage::Content),
+    ("inputs_reordered", Stage::Content),
     ("snapshot_forever_running", Stage::Content),
     ("snapshot_unknown_word", Stage::Content),
     ("ready_then_building", Stage::Content),
@@ -66,6 +70,7 @@ pub(crate) const FAULTS: &[(&str, Stage)] = &[
     ("foreign_rows", Stage::Content),
     ("shuffle_rows", Stage::Content),
     ("changed_echo", Stage::Content),
+    ("decomposed_echo", Stage::Content),
     ("no_index", Stage::Content),
     ("string_index", Stage::Content),
     ("ndjson", Stage::Content),
@@ -90,6 +95,10 @@ pub(crate) const FAULTS: &[(&str, Stage)] = &[
     ("search_error", Stage::Content),
     ("broken_json", Stage::Content),
     ("invalid_schema", Stage::Content),
+    ("false_statements", Stage::Content),
+    ("batch_expired", Stage::Content),
+    ("batch_failed", Stage::Content),
+    ("obeys", Stage::Content),
 ];
 
 /// A fault to apply.

@@ -1,11 +1,13 @@
 //! The provider's side of the bill: requests, replies, records, charges. Append-only; decides nothing about prices or
 //! answers. Served at `/_sim/ledger`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::{Value, json};
 
 use super::prices::Used;
+
+const FIVE_MINUTES_MS: u64 = 300_000;
 
 /// One charge.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +37,9 @@ pub(crate) struct Ledger {
     requests: BTreeMap<&'static str, u64>,
     replies: BTreeMap<(&'static str, u16), u64>,
     in_flight: BTreeMap<&'static str, (u64, u64)>,
+    /// The same by provider, over all its endpoints.
+    of_provider: BTreeMap<&'static str, (u64, u64)>,
+    refusals: BTreeMap<&'static str, Refusals>,
     faults: BTreeMap<String, u64>,
     records: u64,
     charged: u64,
@@ -54,13 +59,22 @@ impl Ledger {
         let (now, peak) = self.in_flight.entry(endpoint).or_default();
         *now += 1;
         *peak = (*peak).max(*now);
+        let (now, peak) = self.of_provider.entry(provider_of(endpoint)).or_default();
+        *now += 1;
+        *peak = (*peak).max(*now);
     }
 
     /// Its reply is on the way (0: the connection was cut without one).
-    pub(crate) fn left(&mut self, endpoint: &'static str, status: u16) {
+    pub(crate) fn left(&mut self, endpoint: &'static str, status: u16, now_ms: u64) {
         *self.replies.entry((endpoint, status)).or_default() += 1;
         if let Some((now, _)) = self.in_flight.get_mut(endpoint) {
             *now = now.saturating_sub(1);
+        }
+        if let Some((now, _)) = self.of_provider.get_mut(provider_of(endpoint)) {
+            *now = now.saturating_sub(1);
+        }
+        if status == 429 {
+            self.refusals.entry(provider_of(endpoint)).or_default().add(now_ms);
         }
     }
 
@@ -86,11 +100,15 @@ impl Ledger {
             replies.entry(endpoint).or_default().insert(status.to_string(), *count);
         }
         let peaks: BTreeMap<&str, u64> = self.in_flight.iter().map(|(name, (_, peak))| (*name, *peak)).collect();
+        let of_provider: BTreeMap<&str, u64> = self.of_provider.iter().map(|(name, (_, peak))| (*name, *peak)).collect();
+        let refusals: BTreeMap<&str, usize> = self.refusals.iter().map(|(name, refusals)| (*name, refusals.most)).collect();
         let mut value = json!({
             "simulated": true,
             "requests": self.requests,
             "replies": replies,
             "peak_in_flight": peaks,
+            "peak_in_flight_of_provider": of_provider,
+            "most_429_in_five_minutes": refusals,
             "faults": self.faults,
             "records": self.records,
             "charged_micro_usd": self.charged,
@@ -101,6 +119,29 @@ impl Ledger {
         }
         value
     }
+}
+
+/// Answers 429 of one provider.
+#[derive(Debug, Default)]
+struct Refusals {
+    /// Those of the last five minutes, in milliseconds since 1970.
+    recent: VecDeque<u64>,
+    most: usize,
+}
+
+impl Refusals {
+    fn add(&mut self, now_ms: u64) {
+        self.recent.push_back(now_ms);
+        while self.recent.front().is_some_and(|first| now_ms.saturating_sub(*first) >= FIVE_MINUTES_MS) {
+            self.recent.pop_front();
+        }
+        self.most = self.most.max(self.recent.len());
+    }
+}
+
+/// `brightdata` of `brightdata.trigger`.
+fn provider_of(endpoint: &'static str) -> &'static str {
+    endpoint.split('.').next().unwrap_or(endpoint)
 }
 
 fn single(charge: &Charge) -> Value {

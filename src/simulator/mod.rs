@@ -8,7 +8,7 @@
 //!
 //! | call | what |
 //! |---|---|
-//! | `GET /_sim/ledger[?charges=0]` | requests, replies by status and peak in flight per endpoint; records; charges |
+//! | `GET /_sim/ledger[?charges=0]` | requests, replies by status, peak in flight, most 429 in five minutes; records; charges |
 //! | `GET /_sim/truth` | what every served answer contains, and what every extraction call got wrong |
 //! | `POST /_sim/faults` | `{"match": {"endpoint", "prompt_contains", "nth"}, "fault": "name[:argument]", "times": n, "headers": {}}` |
 //! | `DELETE /_sim/faults` | forget all faults |
@@ -22,7 +22,7 @@
 //! |---|---|---|---|
 //! | `status:CODE[:SECONDS]` | the provider's error of that status, with `retry-after` | no | F30, F31, F36–F39 |
 //! | `rate_limited[:SECONDS]` | 429, too fast | no | F33–F35 |
-//! | `insufficient_quota`, `quota:CODE`, `spend_limit` | out of money, in the provider's form | no | F32 |
+//! | `insufficient_quota`, `quota:CODE`, `spend_limit`, `usage_limit` | out of money, in the provider's forms | no | F32 |
 //! | `overloaded[:SECONDS]` | 503 (OpenAI `slow_down`), 529 (Anthropic) | no | F36 |
 //! | `country_rejected` | Bright Data 400 `country is not available…` | no | |
 //! | `redirect[:CODE]` | 307 to `{url}/_sim/elsewhere`; `headers.location` overrides | no | F29 |
@@ -50,18 +50,24 @@
 //! | `snapshot_failed[:WORDS]`, `snapshot_canceled` | ends without data | no | F42 |
 //! | `snapshot_unknown_word[:WORD]` | progress says `reticulating` | as the snapshot | F42 |
 //! | `snapshot_forever_running` | never ready | no | F44 |
-//! | `snapshot_gone` | 404 for a known snapshot | as the snapshot | F45 |
+//! | `snapshot_gone`, `snapshot_expired` | 404 or 400 for a known snapshot | as the snapshot | F45 |
+//! | `inputs_expired`, `inputs_reordered` | the inputs of a snapshot: forgotten, or in another order | – | W1 |
 //! | `ready_then_building[:N]`, `ready_then_200[:N]` | the first N (2) downloads say not yet, as 202 or as 200 | yes | F43 |
 //! | `drop_rows[:N]` | N (1) rows missing; `drop_rows:all` on the download: an empty list | not the missing | F46, F50 |
 //! | `duplicate_rows[:N]`, `foreign_rows[:N]` | rows too many | yes | F47 |
+//! | `batch_expired[:N]` | a native batch expires after N (0) of its requests; the rest is expired | N | |
+//! | `batch_failed` | OpenAI: a batch fails its validation (`token_limit_exceeded`) | no | |
 //! | `shuffle_rows`, `changed_echo`, `no_index`, `string_index` | order and echo | yes | F48 |
+//! | `decomposed_echo` | prompts echoed in Unicode form NFD, and no index | yes | F48 |
 //! | `error_rows[:N]`, `auth_wall_all` | error rows | not those | F49 |
 //! | `ndjson`, `data_wrapper`, `single_object` | other forms of the same rows | yes | |
 //! | `sse_only`, `null_citations`, `string_citations`, `junk_citations` | other forms of a row | yes | |
 //! | `lagging_list[:SECONDS]` | the list leaves out snapshots younger than that (60) | – | W1 |
-//! | `empty_answer`, `refusal`, `incomplete` | an answer that is none, or cut | yes | F50 |
+//! | `empty_answer`, `refusal`, `incomplete[:REASON]` | an answer that is none, or cut (OpenAI: for that reason) | yes | F50 |
 //! | `pause`, `search_error[:CODE]` | Anthropic: the turn is paused (again), a search fails | yes | |
 //! | `broken_json`, `invalid_schema` | structured outputs | yes | F51 |
+//! | `obeys:JSON` | a structured reply says what an injection in the text orders: `{"mentioned", "sentiment", "quote", "first": [names], "competitors": [names], "extra": {}}` | yes | |
+//! | `false_statements` | every sentence of a comparison of figures says what its table does not hold | yes | |
 //! | `no_usage`, `absurd_usage` | the reply's counts; the ledger keeps the true ones | yes | F52 |
 //! | `other_model` | another model's name in the reply | yes | F53 |
 //!
@@ -73,6 +79,7 @@ mod brightdata;
 mod config;
 mod faults;
 mod ledger;
+mod obey;
 mod openai;
 mod prices;
 mod render;
@@ -84,6 +91,7 @@ mod serve;
 mod server;
 mod sim;
 mod spoil;
+mod statements;
 mod structured;
 mod subject;
 mod text;

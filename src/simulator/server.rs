@@ -80,7 +80,7 @@ struct InFlight<'a> {
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.sim.ledger().left(self.endpoint, self.status);
+        self.sim.ledger().left(self.endpoint, self.status, now_ms());
     }
 }
 
@@ -143,9 +143,26 @@ async fn serve(sim: &Sim, wire: &Wire, asked: Asked<'_>) -> Fate {
         return Fate::Send(brightdata::ban());
     }
     let direct = matches!(asked.endpoint, "openai.responses" | "openai.chat_completions" | "anthropic.messages");
-    if direct && let Err(milliseconds) = sim.speed_limit(if provider == Provider::OpenAi { "openai" } else { "anthropic" }) {
-        return Fate::Send(spoil::too_fast(provider, milliseconds));
+    if !direct {
+        return work(sim, wire, asked).await;
     }
+    let Some(speed) = sim.speed_limit(if provider == Provider::OpenAi { "openai" } else { "anthropic" }) else {
+        return work(sim, wire, asked).await;
+    };
+    let fate = match speed.wait_ms {
+        Some(milliseconds) => Fate::Send(spoil::too_fast(provider, milliseconds)),
+        None => work(sim, wire, asked).await,
+    };
+    match fate {
+        Fate::Send(reply) if provider == Provider::OpenAi => Fate::Send(openai::speed(reply, speed)),
+        Fate::Send(reply) => Fate::Send(anthropic::speed(reply, speed)),
+        other => other,
+    }
+}
+
+/// The faults and the provider's work.
+async fn work(sim: &Sim, wire: &Wire, asked: Asked<'_>) -> Fate {
+    let provider = asked.provider;
     let fault = {
         let mut faults = sim.faults();
         if faults.is_empty() {
@@ -213,6 +230,8 @@ fn strings(value: &Value, text: &mut String) {
 async fn upload(sim: &Sim, headers: &HeaderMap, body: Bytes) -> Reply {
     let mut request = Request::new(Body::from(body));
     *request.headers_mut() = headers.clone();
+    // A request made anew has the default limit of 2 MB again; the body was bounded when it was read.
+    DefaultBodyLimit::disable().apply(&mut request);
     let mut upload = openai::Upload::default();
     if let Ok(mut parts) = Multipart::from_request(request, &()).await {
         while let Ok(Some(part)) = parts.next_field().await {

@@ -33,6 +33,19 @@ pub(crate) struct Sim {
     pub(crate) brightdata: Mutex<brightdata::Store>,
 }
 
+/// Where a provider's speed limit stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Speed {
+    /// Requests a second.
+    pub(crate) rate: f64,
+    /// Requests at once.
+    pub(crate) capacity: f64,
+    /// What is left of them.
+    pub(crate) remaining: f64,
+    /// The request is refused: milliseconds until the next one is not.
+    pub(crate) wait_ms: Option<u64>,
+}
+
 /// A lock whose holder panicked is taken anyway: the simulator's state has no invariants across a panic.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -152,21 +165,21 @@ impl Sim {
         (milliseconds as f64 * factor).max(0.0) as u64
     }
 
-    /// Takes a token of the provider's speed limit; `Err`: milliseconds until the next one.
-    pub(crate) fn speed_limit(&self, provider: &'static str) -> Result<(), u64> {
+    /// Takes a token of the provider's speed limit; `None`: there is none.
+    pub(crate) fn speed_limit(&self, provider: &'static str) -> Option<Speed> {
         let rate = self.config.requests_per_second;
         if rate <= 0.0 {
-            return Ok(());
+            return None;
         }
-        let now = now_ms();
+        let (now, capacity) = (now_ms(), rate.max(1.0));
         let mut buckets = lock(&self.buckets);
-        let (tokens, last) = buckets.entry(provider).or_insert((rate.max(1.0), now));
-        *tokens = (*tokens + now.saturating_sub(*last) as f64 * rate / 1000.0).min(rate.max(1.0));
+        let (tokens, last) = buckets.entry(provider).or_insert((capacity, now));
+        *tokens = (*tokens + now.saturating_sub(*last) as f64 * rate / 1000.0).min(capacity);
         *last = now;
-        if *tokens >= 1.0 {
+        let wait_ms = (*tokens < 1.0).then(|| ((1.0 - *tokens) / rate * 1000.0).ceil() as u64);
+        if wait_ms.is_none() {
             *tokens -= 1.0;
-            return Ok(());
         }
-        Err(((1.0 - *tokens) / rate * 1000.0).ceil() as u64)
+        Some(Speed { rate, capacity, remaining: *tokens, wait_ms })
     }
 }

@@ -103,6 +103,18 @@ fn spend_limit(provider: Provider) -> Reply {
     }
 }
 
+/// The limit that the customer set for itself; Anthropic says so with a 400.
+fn usage_limit(provider: Provider) -> Reply {
+    match provider {
+        Provider::OpenAi => money(provider, Some("organization_usage_limit_exceeded")),
+        Provider::Anthropic => {
+            let message = "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC.";
+            anthropic::error(400, "invalid_request_error", message, 400)
+        }
+        Provider::BrightData => error(provider, 402),
+    }
+}
+
 /// A fault in place of the work.
 pub(crate) fn before(fault: &Fault, provider: Provider, url: &str, wire: &Wire) -> Fate {
     let reply = match fault.name {
@@ -114,6 +126,7 @@ pub(crate) fn before(fault: &Fault, provider: Provider, url: &str, wire: &Wire) 
         "insufficient_quota" => money(provider, None),
         "quota" => money(provider, Some(fault.argument.as_str()).filter(|code| !code.is_empty())),
         "spend_limit" => spend_limit(provider),
+        "usage_limit" => usage_limit(provider),
         "overloaded" => {
             let status = if provider == Provider::Anthropic { 529 } else { 503 };
             retry_after(error(provider, status), fault.number(0))

@@ -4,8 +4,10 @@
 use serde_json::{Map, Value, json};
 
 use super::faults::{self, Fault};
+use super::obey;
 use super::rng::Rng;
 use super::sim::Sim;
+use super::statements;
 use super::subject::{Entity, Subject};
 use super::text::Sentiment;
 use super::truth::Extraction;
@@ -50,13 +52,21 @@ pub(crate) fn answer(sim: &Sim, call: StructuredCall<'_>) -> (String, Extraction
         focus.mentioned = false;
         report.missed_mention = true;
     }
+    let false_rate = if faults::is(call.fault, "false_statements") { 1.0 } else { rates.false_statements };
+    let comparison = statements::compare(call.data, call.schema, call.key, false_rate);
     let mut maker =
         Maker { root: call.schema, subject: &subject, rng, report, misses, invents_name, invents_quote, denied: false };
-    let value = if faults::is(call.fault, "invalid_schema") {
+    let mut value = if faults::is(call.fault, "invalid_schema") {
         json!({"unexpected_property": true})
+    } else if let Some((written, wrong)) = comparison {
+        maker.report.false_statements = wrong;
+        written
     } else {
         maker.object(call.schema, &focus)
     };
+    if let Some(fault) = call.fault.filter(|fault| fault.is("obeys")) {
+        obey::overlay(&mut value, &fault.argument);
+    }
     let denied = maker.denied;
     let mut report = maker.report;
     // A denial that no property of the schema could express did not happen.
@@ -83,10 +93,37 @@ struct Maker<'a> {
 }
 
 /// What a schema node allows.
-struct Shape<'a> {
-    node: &'a Value,
-    kind: &'a str,
-    nullable: bool,
+pub(crate) struct Shape<'a> {
+    pub(crate) node: &'a Value,
+    pub(crate) kind: &'a str,
+    pub(crate) nullable: bool,
+}
+
+/// What a node of the schema `root` allows, references and choices followed.
+pub(crate) fn shape<'a>(root: &'a Value, node: &'a Value) -> Shape<'a> {
+    let mut node = node;
+    let mut nullable = false;
+    for _ in 0..16 {
+        if let Some(path) = node.get("$ref").and_then(Value::as_str) {
+            node = root.pointer(path.trim_start_matches('#')).unwrap_or(&Value::Null);
+            continue;
+        }
+        let choices = node.get("anyOf").or_else(|| node.get("oneOf")).and_then(Value::as_array);
+        let Some(choices) = choices else { break };
+        let is_null = |choice: &&Value| choice.get("type").and_then(Value::as_str) == Some("null");
+        nullable |= choices.iter().any(|choice| is_null(&choice));
+        node = choices.iter().find(|choice| !is_null(choice)).unwrap_or(&Value::Null);
+    }
+    let kind = match node.get("type") {
+        Some(Value::String(kind)) => kind.as_str(),
+        Some(Value::Array(kinds)) => {
+            nullable |= kinds.iter().any(|kind| kind == "null");
+            kinds.iter().filter_map(Value::as_str).find(|kind| *kind != "null").unwrap_or("null")
+        }
+        _ if node.get("properties").is_some() => "object",
+        _ => "string",
+    };
+    Shape { node, kind, nullable }
 }
 
 fn has(name: &str, parts: &[&str]) -> bool {
@@ -95,29 +132,7 @@ fn has(name: &str, parts: &[&str]) -> bool {
 
 impl<'a> Maker<'a> {
     fn shape(&self, node: &'a Value) -> Shape<'a> {
-        let mut node = node;
-        let mut nullable = false;
-        for _ in 0..16 {
-            if let Some(path) = node.get("$ref").and_then(Value::as_str) {
-                node = self.root.pointer(path.trim_start_matches('#')).unwrap_or(&Value::Null);
-                continue;
-            }
-            let choices = node.get("anyOf").or_else(|| node.get("oneOf")).and_then(Value::as_array);
-            let Some(choices) = choices else { break };
-            let is_null = |choice: &&Value| choice.get("type").and_then(Value::as_str) == Some("null");
-            nullable |= choices.iter().any(|choice| is_null(&choice));
-            node = choices.iter().find(|choice| !is_null(choice)).unwrap_or(&Value::Null);
-        }
-        let kind = match node.get("type") {
-            Some(Value::String(kind)) => kind.as_str(),
-            Some(Value::Array(kinds)) => {
-                nullable |= kinds.iter().any(|kind| kind == "null");
-                kinds.iter().filter_map(Value::as_str).find(|kind| *kind != "null").unwrap_or("null")
-            }
-            _ if node.get("properties").is_some() => "object",
-            _ => "string",
-        };
-        Shape { node, kind, nullable }
+        shape(self.root, node)
     }
 
     fn object(&mut self, node: &'a Value, focus: &Entity) -> Value {
@@ -186,13 +201,14 @@ impl<'a> Maker<'a> {
             return self.choice(choices, shape.nullable, focus);
         }
         let absent = |nullable: bool| if nullable { Value::Null } else { json!("") };
-        if has(name, &["sentiment", "tone", "polarity"]) {
+        let asks_quote = has(name, &["quote", "passage", "excerpt", "snippet"]);
+        if !asks_quote && has(name, &["sentiment", "tone", "polarity"]) {
             return if focus.mentioned { json!(focus.sentiment.as_str()) } else { absent(shape.nullable) };
         }
         if has(name, &["reason", "explan", "summary", "rationale", "comment", "insight", "analysis", "narrative", "title"]) {
             return json!(self.remark(focus));
         }
-        if has(name, &["quote", "mention", "excerpt", "passage", "evidence", "snippet", "text", "sentence"]) {
+        if asks_quote || has(name, &["mention", "evidence", "text", "sentence"]) {
             return match (focus.mentioned, self.quotes(focus).first()) {
                 (true, Some(quote)) => json!(quote),
                 _ => absent(shape.nullable),

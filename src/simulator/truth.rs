@@ -60,6 +60,8 @@ pub(crate) struct Extraction {
     pub(crate) missed_names: Vec<String>,
     pub(crate) invented_names: Vec<String>,
     pub(crate) invented_quotes: Vec<String>,
+    /// Sentences that the table of the prompt does not hold.
+    pub(crate) false_statements: Vec<String>,
     /// A mention that is there was denied.
     pub(crate) missed_mention: bool,
     pub(crate) broken_json: bool,
@@ -182,6 +184,7 @@ fn extraction_json(extraction: &Extraction) -> Value {
         "missed_names": extraction.missed_names,
         "invented_names": extraction.invented_names,
         "invented_quotes": extraction.invented_quotes,
+        "false_statements": extraction.false_statements,
         "missed_mention": extraction.missed_mention,
         "broken_json": extraction.broken_json,
     })

@@ -1,4 +1,4 @@
-"""What all Python tests share: a state folder of their own, a perfect simulator, and CI's rule on skips."""
+"""What all Python tests share: a state folder, a perfect simulator, verified stores, and CI's rule on skips."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pytest
 
 if TYPE_CHECKING:
     from overheard.simulator import Simulator
+
+pytest_plugins = ["verified", "postgres_help"]
 
 
 @pytest.fixture(autouse=True)

@@ -32,6 +32,7 @@ FAST: dict[str, Any] = {
     "retry_base_ms": 5,
     "retry_throttle_base_ms": 10,
     "host_timeout_ms": 5_000,
+    "breaker_ms": 20,
 }
 """Limits under which nothing waits for the clock of a real provider."""
 
@@ -72,12 +73,12 @@ def quillmark(
 
 
 def pipeline(simulator: Simulator, store: Any = None, **settings: Any) -> Pipeline:
-    """A pipeline whose every provider is the simulator."""
+    """A pipeline whose every provider is the simulator; without holistic insights unless `holistic` is given."""
     environment = simulator.environment() | settings.pop("env", {})
     journal = settings.pop("journal", None)
     if journal is not None:
         environment["OVERHEARD_JOURNAL"] = str(journal)
-    return Pipeline(store, env=environment, **(FAST | settings))
+    return Pipeline(store, env=environment, **(FAST | {"holistic": "off"} | settings))
 
 
 async def run(simulator: Simulator, store: Any, org: Org, **options: Any) -> Summary:
@@ -126,12 +127,14 @@ def dump(path: Path) -> str:
 
 
 def stored_cost(path: Path) -> int:
-    """Micro-dollars of all rows of a store: answers, extractions, and what belongs to no question run."""
+    """Micro-dollars of all rows of a store: answers, extractions, what is of no question run, holistic insights."""
     (row,) = rows(
         path,
         "SELECT (SELECT coalesce(sum(cost_micro_usd), 0) FROM question_runs)"
         " + (SELECT coalesce(sum(cost_micro_usd), 0) FROM extractions)"
-        " + (SELECT coalesce(sum(overhead_micro_usd), 0) FROM batches) AS cost",
+        " + (SELECT coalesce(sum(overhead_micro_usd), 0) FROM batches)"
+        " + (SELECT coalesce(sum(overhead_micro_usd), 0) FROM geo_runs)"
+        " + (SELECT coalesce(sum(cost_micro_usd), 0) FROM geo_batch_insights) AS cost",
     )
     return int(row["cost"])
 
@@ -352,7 +355,8 @@ class Shelf:
         """Micro-dollars of everything kept."""
         answers = sum(entry.cost_micro_usd or 0 for entry in self.runs.values())
         extracted = sum(entry.cost_micro_usd or 0 for entry in self.extractions.values())
-        return answers + extracted + sum(batch.overhead_micro_usd for batch in self.batches.values())
+        overhead = sum(entry.overhead_micro_usd for entry in self.model_runs.values())
+        return answers + extracted + overhead + sum(batch.overhead_micro_usd for batch in self.batches.values())
 
 
 STORE_METHODS = (
@@ -399,13 +403,13 @@ def environment(simulator: Simulator | None, folder: Path, **more: str) -> dict[
 
 
 QUICK = """
-from overheard.cli import app, main, starts
+from overheard.cli import batches, main, starts
 from overheard.pipeline import Pipeline
 class Quick(Pipeline):
     def __init__(self, *args, **settings):
         quick = dict(first_poll_ms=20, min_poll_ms=10, retry_base_ms=5, retry_throttle_base_ms=10)
         super().__init__(*args, **{**quick, **settings})
-starts.Pipeline = app.Pipeline = Quick
+starts.Pipeline = batches.Pipeline = Quick
 main()
 """
 """The command line as it is, but that it does not wait ten seconds before it first looks at a snapshot."""
@@ -484,3 +488,8 @@ def started(arguments: Sequence[str], folder: Path, variables: Mapping[str, str]
         if process.process.poll() is None:
             process.kill()
         process.end()
+
+
+def plain_brand(name: str) -> str:
+    """A brand as an extraction shows it: without its legal form."""
+    return re.sub(r"(,? (&|and) Co|,? Inc|,? Ltd| GmbH)\.?$", "", name, flags=re.IGNORECASE)

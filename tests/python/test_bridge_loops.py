@@ -104,7 +104,7 @@ def test_a_busy_loop_still_gets_its_records() -> None:
     assert asyncio.run(main()) == 200
 
 
-def test_a_loop_that_was_closed_in_flight_is_forgotten() -> None:
+def test_f73_a_loop_that_was_closed_in_flight_is_forgotten() -> None:
     entered: list[Any] = []
 
     async def save_fact(name: str, value: str) -> None:

@@ -65,6 +65,7 @@ def test_the_simulated_demo_ends_with_equal_money_and_verifies(overheard: Machin
     assert (code, out.splitlines()[1]) == (0, "All models complete - insights reflect full cross-model analysis")
 
 
+@pytest.mark.broken_store("damaged by hand, for verify to find")
 def test_verify_names_the_row_that_breaks_an_invariant(overheard: Machine) -> None:
     import sqlite3
 

@@ -65,7 +65,7 @@ async def test_the_lines_in_the_issues_words(
     assert lines.count("Making batched BrightData call for 10 queries") == 1
     assert lines.count("Batch completed: 20 questions processed") == 2
     assert lines.count("Batch completed: 10 questions processed") == 1
-    assert lines[-1] == summary.line()
+    assert lines[-1] == summary.line(), "it stands at the end"
     found = FIGURES.fullmatch(lines[-1])
     assert found is not None
     counts = [

@@ -184,14 +184,16 @@ def test_sigkill_during_direct_calls_loses_at_most_what_was_in_flight(tmp_path: 
 
 
 def test_a_second_process_on_the_same_batch_is_told_that_it_is_locked(tmp_path: Path, slow: Simulator) -> None:
+    slow.inject({"endpoint": "brightdata.progress"}, "snapshot_forever_running", None)  # until both were told
     arguments, variables = start(tmp_path, slow)
     with started(arguments, tmp_path, variables) as process:
         wait_until(in_flight(slow, 4), "the first is at work")
         second = cli(tmp_path, "resume", batch_of(tmp_path), *STORE, simulator=slow)
         assert second.returncode == 1
-        assert "locked" in second.stderr
+        assert f"is locked: process {process.process.pid} on " in second.stderr
         status = cli(tmp_path, "status", batch_of(tmp_path), *STORE, "--json")
         assert last_json(status.stdout)["status"] == "running"
+        slow.clear_faults()
         assert process.end(30) == 0, process.output
     assert slow.ledger()["records"] == 60
     assert_paid_as_charged(tmp_path / "s.db", slow)

@@ -20,6 +20,7 @@ from e2e_help import (
     assert_paid_as_charged,
     dump,
     pipeline,
+    plain_brand,
     questions,
     quillmark,
     registrable,
@@ -39,7 +40,9 @@ FOREIGN = "8d0c5b34-2b0e-4b5e-9b61-000000000000"
 @pytest.fixture(scope="module", params=[3, 11])
 def world(request: pytest.FixtureRequest) -> Iterator[Simulator]:
     # A download that is not ready asks for 30 s of patience: the one imperfection left out here.
-    with Simulator(seed=request.param, snapshot_ms=50, rates={"late_ready": 0.0}) as running:
+    # What the model invents follows from its prompt, which holds a nonce: often enough that no run is without.
+    rates = {"late_ready": 0.0, "structured_invented_name": 0.15}
+    with Simulator(seed=request.param, snapshot_ms=50, rates=rates) as running:
         yield running
 
 
@@ -89,7 +92,7 @@ async def test_cost_equals_the_ledger_to_the_micro_dollar(evaluated: Evaluated) 
         parts["structured" if charge["status"] == "structured" else "answer"] += charge["micro_usd"]
     (answers,) = rows(path, "SELECT sum(cost_micro_usd) AS cost FROM question_runs")
     (extracted,) = rows(path, "SELECT sum(cost_micro_usd) AS cost FROM extractions")
-    (names,) = rows(path, "SELECT sum(overhead_micro_usd) AS cost FROM batches")
+    (names,) = rows(path, "SELECT sum(overhead_micro_usd) AS cost FROM geo_runs")
     assert answers["cost"] == parts["answer"]
     assert extracted["cost"] + names["cost"] == parts["structured"]
     assert names["cost"] > 0
@@ -131,9 +134,10 @@ async def test_every_citation_of_the_truth_is_stored_with_its_owner(evaluated: E
 
 
 async def test_competitors_are_those_of_the_truth_after_the_documented_checks(evaluated: Evaluated) -> None:
-    simulator, path, _, _ = evaluated
+    simulator, path, org, _ = evaluated
     truth = Truth(simulator)
     mistakes = looked_at = 0
+    configured = set(org.competitors)
     for row in extracted_runs(path):
         if row["extraction_error"]:
             continue
@@ -141,8 +145,12 @@ async def test_competitors_are_those_of_the_truth_after_the_documented_checks(ev
         said = truth.said(answer["id"], "competitors")
         assert said is not None, f"{row['cell_key']}: nobody was asked for its competitors"
         named = {brand["name"]: brand["written"] for brand in answer["brands"]}
-        expected = {written for name, written in named.items() if name != "Quillmark"}
-        expected -= {named.get(name, name) for name in said["missed_names"]} | set(said["missed_names"])
+        # What the model missed is missed, but for what is configured: that is found without it, under its own name.
+        expected = {
+            name if name in configured else plain_brand(written)
+            for name, written in named.items()
+            if name in configured or (name != "Quillmark" and not {name, written} & set(said["missed_names"]))
+        }
         mistakes += len(said["missed_names"]) + len(said["invented_names"])
         stored = rows(
             path,
@@ -152,8 +160,8 @@ async def test_competitors_are_those_of_the_truth_after_the_documented_checks(ev
         )
         assert [entry["position"] for entry in stored] == list(range(1, len(stored) + 1))
         assert {entry["name"] for entry in stored} == expected, row["cell_key"]
-        starts = [row["answer_text"].find(entry["name"]) for entry in stored]
-        assert -1 not in starts, f"{row['cell_key']}: {stored} does not stand in the answer"
+        spelled = [entry["name"] for entry in stored if entry["name"] not in configured]
+        assert all(name in row["answer_text"] for name in spelled), f"{row['cell_key']}: {spelled}"
         looked_at += len(stored)
     assert looked_at > 100
     assert mistakes > 0, "this seed made no mistake: the checks were not tried"

@@ -38,10 +38,8 @@ def simulator() -> Iterator[Simulator]:
 @pytest.mark.parametrize("down", list(OF))
 async def test_one_provider_down(tmp_path: Path, simulator: Simulator, down: str, fault: str) -> None:
     path, org = tmp_path / "s.db", quillmark(4, MODELS, ("US", "DE"))
-    # A trigger that broke off may have been accepted, so it is held; a clean refusal is not.
-    may_exist = down == "brightdata" and fault in ("status:500:0", "close_before_reply", "overloaded:0")
     simulator.inject({"endpoint": down}, fault, None)
-    async with pipeline(simulator, url(path)) as opened:
+    async with pipeline(simulator, url(path), unknown_grace_ms=500) as opened:
         first = await opened.run(org, extraction="local")
         assert first.status == "partial"
         assert first.processing_errors
@@ -56,9 +54,6 @@ async def test_one_provider_down(tmp_path: Path, simulator: Simulator, down: str
         simulator.clear_faults()
         again = await opened.resume(first.batch_id)
     assert_paid_as_charged(path, simulator)
-    if may_exist:
-        assert requests(simulator)["brightdata.trigger"] <= 4
-        return
     assert (again.status, again.failed) == ("complete", 0)
     assert_every_cell_once(path, org)
     assert set(asked(simulator).values()) == {2}, "asked or paid twice"  # two locations
@@ -97,7 +92,7 @@ async def test_connection_refused(tmp_path: Path, simulator: Simulator) -> None:
         async with Pipeline(url(path), env=variables, **FAST) as opened:
             first = await opened.run(org, extraction="local")
     assert first.status == "partial"
-    assert {error["kind"] for error in first.processing_errors} == {"not_sent"}
+    assert {error["kind"] for error in first.processing_errors} <= {"not_sent", "unavailable"}
     assert first.maybe_charged_micro_usd == 0, "nothing was sent, so nothing can have been charged"
     assert_paid_as_charged(path, simulator, first)
     async with pipeline(simulator, url(path)) as opened:

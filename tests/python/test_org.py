@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from overheard.errors import ConfigError
-from overheard.org import Location, Org, Question
+from overheard.org import KnownCompetitor, Location, Org, Question
 from overheard.orgfile import demo_org, load_orgs, parse_orgs
+from overheard.stores import open_store
 
 
 def test_demo_org_is_as_the_manual_says() -> None:
@@ -112,3 +113,58 @@ def test_plain_texts_become_questions_and_locations() -> None:
 def test_constructor_faults_name_the_field(fields: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         Org(**fields)  # type: ignore[arg-type]
+
+
+def test_an_org_of_plain_names_is_written_as_it_always_was() -> None:
+    org = Org("acme", "Acme", ["https://acme.example"], competitors=["Bolt", KnownCompetitor("Crate")])
+    assert json.dumps(org.to_dict()) == (
+        '{"id": "acme", "name": "Acme", "websites": ["https://acme.example"], "aliases": [], '
+        '"competitors": ["Bolt", "Crate"], "questions": [], "models": [], "locations": []}'
+    )
+    assert org == Org.from_dict(org.to_dict())
+    assert [brand.name for brand in org.competitor_list] == ["Bolt", "Crate"]
+
+
+async def test_what_the_rules_are_told_survives_file_and_store(tmp_path: Path) -> None:
+    path = tmp_path / "orgs.yaml"
+    path.write_text(
+        "id: acme\nname: Acme\ncompetitors:\n  - Bolt\n  - {name: Hub, aliases: [HubSpot], products: [Hub CRM],"
+        " parent: Hub Inc, websites: [https://hub.example]}\nconfusables: [Acme Valley]\nhomonyms: [Acme]\n"
+        "context: [tools]\nkeep_apart: [Hub One]\n"
+    )
+    (org,) = load_orgs(path)
+    assert org.competitors == (
+        "Bolt",
+        KnownCompetitor("Hub", ["HubSpot"], ["Hub CRM"], "Hub Inc", ["https://hub.example"]),
+    )
+    assert (org.confusables, org.homonyms, org.context, org.keep_apart) == (
+        ("Acme Valley",),
+        ("Acme",),
+        ("tools",),
+        ("Hub One",),
+    )
+    async with open_store(f"sqlite:///{tmp_path}/s.db") as store:
+        await store.save_org(org)
+        assert await store.load_org("acme") == org
+        await store.save_org(Org("acme", "Acme"))
+        assert await store.load_org("acme") == Org("acme", "Acme")
+
+
+def test_faults_of_what_the_rules_are_told_have_line_and_field() -> None:
+    text = (
+        "id: acme\nname: Acme\nconfusables: Valley\ncompetitors:\n  - name: ''\n  - name: Hub\n    alias: [x]\n"
+        "    products: [' ']\n    parent: ''\n  - [x]\nkeep_apart: ['']\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        parse_orgs(text, "a.yaml")
+    assert [line.removeprefix("a.yaml:").split(": ")[:2] for line in str(caught.value).splitlines()] == [
+        ["3", "confusables"],
+        ["5", "competitors[0].name"],
+        ["7", "competitors[1].alias"],
+        ["8", "competitors[1].products[0]"],
+        ["9", "competitors[1].parent"],
+        ["10", "competitors[2]"],
+        ["11", "keep_apart[0]"],
+    ]
+    with pytest.raises(ConfigError, match=r"competitor: name: is missing"):
+        KnownCompetitor(" ")

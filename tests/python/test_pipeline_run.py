@@ -259,7 +259,7 @@ async def test_questions_models_and_locations_narrow(perfect: Simulator, url: st
         ({"questions": 0}, "questions: must be at least 1"),
         ({"locations": ["us"]}, "write 'US'"),
         ({"max_cost": 1.5}, "max_cost"),
-        ({"extraction": "llm-batch"}, "not available yet"),
+        ({"extraction": "llm_batch"}, "none of auto, local, llm, llm-batch"),
         ({"depth": 3}, "unknown option 'depth'"),
     ],
 )

@@ -219,7 +219,8 @@ def test_extraction_rows_keep_a_failure_apart() -> None:
     assert (evaluation["mentioned"], evaluation["sentiment"], evaluation["cost_micro_usd"]) == (True, "positive", 12)
     assert evaluation["share_of_voice"] == 0.1 + 0.2
     competitor = dict(zip(_core.ORG_COMPETITOR_COLUMNS, competitors[0], strict=True))
-    assert competitor == {"batch_id": "b", "cell_key": good.key, "position": 1, "name": "Zenith"}
+    nothing = {"occurrences": 0, "parent": None, "merged": None}
+    assert competitor == {"batch_id": "b", "cell_key": good.key, "position": 1, "name": "Zenith", **nothing}
     citation = dict(zip(_core.ORG_CITATION_COLUMNS, citations[0], strict=True))
     assert (citation["domain"], citation["type"], citation["title"]) == ("a.example", "primary", None)
     assert [len(rows) for rows in (evaluations, competitors, citations, failures)] == [1, 1, 1, 1]

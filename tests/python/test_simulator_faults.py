@@ -273,6 +273,46 @@ def test_snapshots_that_end_badly(simulator: Simulator) -> None:
     assert b'"pondering"' in call(simulator, "GET", f"/datasets/v3/progress/{snapshot}")[2]
     simulator.inject({"endpoint": "brightdata.progress", "prompt_contains": "Best CRM 2"}, "snapshot_gone")
     assert call(simulator, "GET", f"/datasets/v3/progress/{snapshot}")[0] == 404
+    for endpoint in ("progress", "snapshot"):
+        simulator.inject({"endpoint": f"brightdata.{endpoint}"}, "snapshot_expired")
+        status, _, body = call(simulator, "GET", f"/datasets/v3/{endpoint}/{snapshot}")
+        assert (status, body) == (400, b"Snapshot is expired")
+
+
+def test_inputs_that_are_forgotten_or_in_another_order(simulator: Simulator) -> None:
+    path = f"/datasets/v3/snapshot/{trigger(simulator)['snapshot_id']}/input"
+    as_sent = json.loads(call(simulator, "GET", path)[2])
+    simulator.inject({"endpoint": "brightdata.input"}, "inputs_reordered")
+    assert json.loads(call(simulator, "GET", path)[2]) == as_sent[::-1]
+    simulator.inject({"endpoint": "brightdata.input"}, "inputs_expired")
+    assert call(simulator, "GET", path)[0] == 400
+    assert json.loads(call(simulator, "GET", path)[2]) == as_sent
+
+
+def test_the_customers_own_limit(simulator: Simulator) -> None:
+    simulator.inject(None, "usage_limit", 3)
+    status, _, body = ask(simulator)
+    assert (status, json.loads(body)["error"]["code"]) == (429, "organization_usage_limit_exceeded")
+    message = {"model": "claude-sonnet-4-5", "max_tokens": 100, "messages": [{"role": "user", "content": "Best CRM?"}]}
+    status, _, body = call(simulator, "POST", "/v1/messages", message)
+    assert status == 400
+    assert json.loads(body)["error"]["message"].startswith("You have reached your specified API usage limits.")
+    assert call(simulator, "GET", f"/datasets/v3/snapshots?dataset_id={CHATGPT}")[0] == 402
+
+
+def test_an_answer_cut_for_a_reason(simulator: Simulator) -> None:
+    simulator.inject(None, "incomplete:content_filter")
+    told = json.loads(ask(simulator)[2])
+    assert (told["status"], told["incomplete_details"]) == ("incomplete", {"reason": "content_filter"})
+
+
+def test_an_echo_in_another_unicode_form(simulator: Simulator) -> None:
+    path = f"/datasets/v3/trigger?dataset_id={CHATGPT}&include_errors=true"
+    asked = [{"url": "https://chatgpt.com/", "prompt": "Caf\u00e9?", "index": 1}]
+    simulator.inject({"endpoint": "brightdata.trigger"}, "decomposed_echo")
+    (row,) = rows(simulator, json.loads(call(simulator, "POST", path, asked)[2])["snapshot_id"])
+    assert (row["prompt"], row["input"]["prompt"], row["index"]) == ("Cafe\u0301?", "Cafe\u0301?", None)
+    assert "index" not in row["input"]
 
 
 @pytest.mark.parametrize(

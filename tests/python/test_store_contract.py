@@ -44,6 +44,9 @@ def test_the_suite_finds_a_broken_store() -> None:
         check_store(Forgetful)
 
 
+@pytest.mark.broken_store(
+    "the contract writes batches that no start made: plans that are none, states without their rows"
+)
 def test_plain_methods_pass_too(tmp_path: Path) -> None:
     """A store with plain functions, over ours: each call on an event loop of its own, in another thread."""
     import asyncio

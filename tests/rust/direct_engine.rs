@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{TestHost, context, spec};
 
-type Reply = Result<(u16, Value), Error>;
-type Script = dyn Fn(&str, usize, &Value) -> Reply + Send + Sync;
+pub type Reply = Result<(u16, Value), Error>;
+pub type Script = dyn Fn(&str, usize, &Value) -> Reply + Send + Sync;
 
 /// Answers by `script(path, number of the call, body)`; a status of 1000 + n means 429 with `retry-after: n`.
-struct Scripted {
+pub struct Scripted {
     script: Box<Script>,
     calls: Mutex<Vec<(String, Value, Instant)>>,
 }
@@ -33,11 +33,11 @@ impl std::fmt::Debug for Scripted {
 }
 
 impl Scripted {
-    fn new(script: impl Fn(&str, usize, &Value) -> Reply + Send + Sync + 'static) -> Arc<Self> {
+    pub fn new(script: impl Fn(&str, usize, &Value) -> Reply + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self { script: Box::new(script), calls: Mutex::default() })
     }
 
-    fn calls(&self) -> Vec<(String, Value, Instant)> {
+    pub fn calls(&self) -> Vec<(String, Value, Instant)> {
         self.calls.lock().unwrap().clone()
     }
 }
@@ -60,7 +60,7 @@ impl HttpService for Scripted {
     }
 }
 
-fn settings() -> Value {
+pub fn settings() -> Value {
     let account = |base: &str| json!({"api_key": "k", "base_url": base});
     json!({"openai": account("http://127.0.0.1:1/v1"), "anthropic": account("http://127.0.0.1:1")})
 }
@@ -73,7 +73,7 @@ async fn one(provider: &Arc<Scripted>, model: &str) -> Outcome {
 }
 
 /// A reply of the Responses API with one text and 1,000 + 100 tokens.
-fn response() -> Value {
+pub fn response() -> Value {
     json!({
         "id": "resp_1", "object": "response", "status": "completed", "model": "gpt-4.1-2025-04-14",
         "output": [{"type": "message", "role": "assistant", "status": "completed", "content":
@@ -101,6 +101,26 @@ async fn gotcha_40_a_paused_turn_is_continued_and_all_its_parts_are_charged() {
     assert_eq!(outcome.cost_micro_usd, Some(MicroUsd(tokens + 15 * 10_000)));
     let continued = &provider.calls()[1].1;
     assert_eq!(continued["messages"].as_array().unwrap().last().unwrap()["content"], content, "sent back unchanged");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_part_of_a_paused_turn_that_is_given_up_is_booked() {
+    let paused = json!({
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "stop_reason": "pause_turn",
+        "content": [{"type": "text", "text": "So far."}], "usage": {"input_tokens": 10, "output_tokens": 20},
+    });
+    let booked = async |parts: usize| {
+        let paused = paused.clone();
+        let refused = json!({"type": "error", "error": {"type": "invalid_request_error", "message": "a bad day"}});
+        let provider =
+            Scripted::new(move |_, number, _| Ok(if number < parts { (200, paused.clone()) } else { (400, refused.clone()) }));
+        let outcome = one(&provider, "claude-sonnet-4-5").await;
+        assert_eq!((outcome.status, provider.calls().len()), (RunStatus::Failed, parts + 1), "{:?}", outcome.error);
+        outcome.maybe_charged_micro_usd.0
+    };
+    let once = booked(1).await;
+    assert!(once > 0);
+    assert_eq!((booked(0).await, booked(3).await), (0, 3 * once));
 }
 
 #[tokio::test(start_paused = true)]
@@ -199,7 +219,7 @@ async fn a_reservation_far_above_the_charge_costs_parallelism_and_not_answers() 
 }
 
 /// A structured reply of 100 + 10 tokens with this text; gpt-4.1-mini takes 0.4 and 1.6 dollars per million.
-fn structured(text: &str) -> Value {
+pub fn structured(text: &str) -> Value {
     let mut reply = response();
     reply["output"][0]["content"][0]["text"] = json!(text);
     reply["usage"] = json!({"input_tokens": 100, "output_tokens": 10, "total_tokens": 110});
@@ -242,11 +262,13 @@ async fn what_failed_extractions_cost_stays_in_the_total_when_a_later_start_mend
     assert_eq!((first.answered, first.evaluations), (3, 0));
     assert_eq!(first.total_cost_micro_usd, charged());
     sound.store(true, std::sync::atomic::Ordering::SeqCst);
-    // What the names cost is on the batch, which the store keeps and the caller hands on.
+    // What the names cost is on the model run, which the store keeps and the caller hands on.
     let names = first.total_cost_micro_usd
         - store.existing_keys("batch".into(), None, 10).await.unwrap().iter().map(|key| key.cost_micro_usd).sum::<i64>();
+    assert_eq!(store.model_runs("batch")[0].overhead_micro_usd, names);
     let mut again = start();
-    again.overhead_micro_usd = names;
+    again.models[0].overhead_micro_usd = names;
+    again.batch_overhead_micro_usd = names;
     let second = run(again).await;
     assert_eq!((second.answered, second.evaluations), (3, 3));
     assert_eq!(second.total_cost_micro_usd, charged());

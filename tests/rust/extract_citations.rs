@@ -34,7 +34,7 @@ fn canonical_form() {
         ("https://www.com/", "https://www.com"),
         ("https://x.example./a", "https://x.example/a"),
         ("https://user:secret@x.example/a", "https://x.example/a"),
-        ("https://bücher.example/ü", "https://xn--bcher-kva.example/%C3%BC"),
+        ("https://bücher.example/ü", "https://xn--bcher-kva.example/ü"),
         ("  https://x.example/a \n", "https://x.example/a"),
         ("http://[2001:DB8::1]/a/", "http://[2001:db8::1]/a"),
         ("http://127.0.0.1/a/", "http://127.0.0.1/a"),
@@ -132,7 +132,35 @@ fn urls_of_the_text() {
         ("xhttps://x.example https:// http://. https://?", &[]),
         ("HTTPS://X.EXAMPLE/A", &["https://x.example/A"]),
         ("[x](https://x.example/a", &["https://x.example/a"]),
-        ("x.example/a and www.x.example", &[]),
+        ("x.example/a and www.x.example", &["https://x.example"]),
+        ("Visit www.x.example/a?b=1, or (www.y.example).", &["https://x.example/a?b=1", "https://y.example"]),
+        ("www. www.x me@www.x.example awww.x.example www.1.2 `www.x.example` www.a.example@b.example", &[]),
+        ("[www.x.example](https://www.x.example/a) www.x.example/a", &["https://x.example/a"]),
+        ("[a][1]\n\n[1]: <https://x.example/a> 'T'", &["https://x.example/a"]),
+        (
+            "见https://x.com是 https://y.example/a谢谢 https://例え.jp/あ",
+            &["https://x.com", "https://y.example/a", "https://xn--r8jz45g.jp/あ"],
+        ),
+        (
+            "https://x.example/a、https://y.example｡ https://z.example/b）",
+            &["https://x.example/a", "https://y.example", "https://z.example/b"],
+        ),
+        (
+            "https://x.example/a؟ https://y.example/ب، «https://z.example»",
+            &["https://x.example/a", "https://y.example/ب", "https://z.example"],
+        ),
+        (
+            "https://x.example's pages—https://y.example—and {https://z.example}",
+            &["https://x.example", "https://y.example", "https://z.example"],
+        ),
+        ("<img src=\"https://x.example/logo\"> and <img alt='' SRC='https://x.example/a'>", &[]),
+        (
+            "https://good.example@evil.example/a [x](https://good.example\\@evil.example)",
+            &["https://evil.example/a", "https://evil.example"],
+        ),
+        ("[x](data:text/html,https://x.example) [y](javascript:open('https://y.example')) [z](tel:+1)", &[]),
+        ("https://en.wikipedia.org/wiki/File:Box.jpg", &["https://en.wikipedia.org/wiki/File:Box.jpg"]),
+        ("https://www.google.com/url?q=https://x.example/logo.png", &[]),
     ] {
         assert_eq!(canonical_urls(text), urls, "{text}");
     }

@@ -1,6 +1,6 @@
 //! The extraction by rules: whole runs, absence statements, sentiment, and texts that no rule expects.
 
-use overheard::domain::{Citation, EXTRACTOR_VERSION, ExtractionMethod, MicroUsd, Org, RunStatus, Sentiment};
+use overheard::domain::{Citation, EXTRACTOR_VERSION, ExtractionMethod, KnownCompetitor, MicroUsd, Org, RunStatus, Sentiment};
 
 use crate::extract_support::{extractor, org, quillmark, run, run_with};
 
@@ -80,23 +80,6 @@ fn an_absence_does_not_give_the_rank() {
 }
 
 #[test]
-fn sentiment_is_known_only_from_words() {
-    for (text, sentiment) in [
-        ("QuillMark is excellent.", Some(Sentiment::Positive)),
-        ("Avoid QuillMark: it is slow and unreliable.", Some(Sentiment::Negative)),
-        ("QuillMark is hard to recommend.", Some(Sentiment::Negative)),
-        ("QuillMark is not recommended.", Some(Sentiment::Negative)),
-        ("QuillMark isn’t a bad tool.", Some(Sentiment::Positive)),
-        ("QuillMark was founded in 2010.", None),
-        ("QuillMark is powerful but expensive.", None),
-        ("Boxly is terrible. QuillMark exists.", None),
-        ("QuillMark ist hervorragend.", None),
-    ] {
-        assert_eq!(extractor(&quillmark()).local(&run(text), 0).evaluation.sentiment, sentiment, "{text}");
-    }
-}
-
-#[test]
 fn sentences() {
     for (text, mention) in [
         ("One. QuillMark Inc. is here. Three.", "QuillMark Inc. is here."),
@@ -133,8 +116,9 @@ fn only_an_answer_is_evaluated() {
 
 #[test]
 fn the_org_is_never_its_own_competitor() {
-    let competitors =
-        ["Boxly", "quill mark", "QuillMark Ltd", "CRM", "", "quillmark.example", "QuillMark Pro"].map(str::to_owned).to_vec();
+    let competitors = ["Boxly", "quill mark", "QuillMark Ltd", "CRM", "", "quillmark.example", "QuillMark Pro"]
+        .map(KnownCompetitor::from)
+        .to_vec();
     let org = Org { competitors, ..quillmark() };
     let extraction = extractor(&org).local(&run("QuillMark Pro, a CRM on quillmark.example, beats Boxly Inc."), 0);
     let names: Vec<_> = extraction.competitors.iter().map(|competitor| competitor.name.as_str()).collect();
@@ -157,7 +141,7 @@ fn competitors_are_found_in_their_spellings() {
     let org = Org { competitors: vec!["HubSpot, Inc.".into(), "Brot & Butter GmbH".into()], ..quillmark() };
     let extraction = extractor(&org).local(&run("Hub Spot, then Brot and Butter, then HubSpot again."), 0);
     let names: Vec<_> = extraction.competitors.iter().map(|competitor| competitor.name.as_str()).collect();
-    assert_eq!(names, ["Hub Spot", "Brot and Butter"]);
+    assert_eq!(names, ["HubSpot, Inc.", "Brot & Butter GmbH"], "by their configured names");
 }
 
 #[test]

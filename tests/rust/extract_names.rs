@@ -40,7 +40,7 @@ fn forms_of_the_rules() {
         ("node.haven", &[], &["nodehaven", "node haven"]),
         ("Finch+Field", &[], &["Finch Field"]),
         ("Zürn Konto", &[], &["Zuern Konto"]),
-        ("Smørlund", &[], &["Smorlund", "Smoerlund"]),
+        ("Smørlund", &[], &["Smoerlund"]),
         ("Couloir3", &[], &["Couloir 3", "Couloir-3"]),
         ("Nestlé S.A.", &["nestle.example"], &["Nestlé", "nestle.example"]),
         ("QuillMark", &["getquillmark.example"], &["getquillmark"]),

@@ -1,6 +1,6 @@
 //! Builders shared by the extraction tests.
 
-use overheard::domain::{CellKey, Citation, Org, Outcome, QuestionRun, RunStatus};
+use overheard::domain::{CellKey, Citation, KnownCompetitor, Org, Outcome, QuestionRun, RunStatus};
 use overheard::extract::{Extractor, deterministic_names};
 
 pub(crate) fn org(name: &str) -> Org {
@@ -9,7 +9,7 @@ pub(crate) fn org(name: &str) -> Org {
 
 /// QuillMark with a website and three configured competitors.
 pub(crate) fn quillmark() -> Org {
-    let competitors = ["Boxly", "Tidewater CRM", "Pêche Royale"].map(str::to_owned).to_vec();
+    let competitors = ["Boxly", "Tidewater CRM", "Pêche Royale"].map(KnownCompetitor::from).to_vec();
     Org { websites: vec!["https://www.quillmark.example".into()], competitors, ..org("QuillMark") }
 }
 

@@ -432,7 +432,7 @@ fn gotcha_33_an_ambiguous_trigger_is_never_sent_again() {
     }
     let asks = asks(2);
     let inputs = snapshot(provider.as_ref()).trigger(&asks).unwrap().body;
-    assert!(side.are_inputs_of(&asks, &reply(200, inputs)).unwrap(), "the orphan is recognised by its inputs");
+    assert!(side.match_inputs(&asks, &reply(200, inputs)).unwrap().are_all(2), "the orphan is recognised by its inputs");
 }
 
 #[test]
@@ -555,7 +555,7 @@ fn gotcha_45_search_and_schema_are_two_calls() {
     assert_eq!((answer.get("output_config"), answer.get("tool_choice")), (None, None));
     let model = overheard::providers::structured_model("claude-sonnet-4-5", &settings()).unwrap();
     let request =
-        overheard::domain::StructuredRequest { schema_name: "s", schema: json!({}), system: "s".into(), user: "u".into() };
+        overheard::domain::StructuredRequest { schema_name: "s".into(), schema: json!({}), system: "s".into(), user: "u".into() };
     let extraction = body(&model.request(&request).unwrap());
     assert_eq!((extraction.get("tools"), extraction.get("tool_choice")), (None, None));
 }

@@ -220,8 +220,12 @@ fn the_messages_of_the_batch_output_sample() {
 #[test]
 fn structured_output_and_its_sample() {
     let schema = json!({"type": "object", "properties": {}, "required": [], "additionalProperties": false});
-    let request =
-        StructuredRequest { schema_name: "evaluation", schema: schema.clone(), system: "Read.".into(), user: "Text.".into() };
+    let request = StructuredRequest {
+        schema_name: "evaluation".into(),
+        schema: schema.clone(),
+        system: "Read.".into(),
+        user: "Text.".into(),
+    };
     let model = structured_model("claude-sonnet-4-5-20250929", &settings()).unwrap();
     assert_eq!(
         body(&model.request(&request).unwrap()),

@@ -111,18 +111,26 @@ fn the_list_and_the_inputs_find_an_orphan() {
     }
 
     let asks = [ask_from("A?", "us"), ask_from("B?", "us")];
-    let inputs = |value: Value| side.are_inputs_of(&asks, &reply_json(200, &value)).unwrap();
+    let found = |value: Value| side.match_inputs(&asks, &reply_json(200, &value)).unwrap();
+    let inputs = |value: Value| found(value).are_all(2);
     let sent: Value = body(&side.trigger(&asks).unwrap());
     let reversed = json!([sent[1], sent[0]]);
     assert!(inputs(sent.clone()) && inputs(reversed.clone()) && inputs(json!({"input": reversed})), "in any order");
     assert!(!inputs(json!([sent[0]])), "one less");
     assert!(!inputs(json!([sent[0], sent[1], sent[1]])), "one more");
-    for (field, value) in [("prompt", json!("C?")), ("country", json!("DE")), ("index", json!(9))] {
+    for (field, value) in [("prompt", json!("C?")), ("country", json!("DE"))] {
         let mut other = sent.clone();
         other[1][field] = value;
         assert!(!inputs(other), "another {field}");
     }
-    assert!(side.are_inputs_of(&asks, &reply(200, "<html>")).is_err());
+    assert!(found(sent.clone()).are_in_order() && found(reversed).are_in_order(), "the numbers tell the order, not the list");
+    let mut swapped = sent.clone();
+    (swapped[0]["index"], swapped[1]["index"]) = (json!(2), json!(1));
+    assert!(!found(swapped).are_in_order(), "the same questions, sent in another order");
+    let mut unnumbered = sent;
+    unnumbered[1]["index"] = json!(9);
+    assert!(!found(unnumbered.clone()).numbered && inputs(unnumbered), "a number out of range says nothing about the order");
+    assert!(side.match_inputs(&asks, &reply(200, "<html>")).is_err());
 }
 
 #[test]

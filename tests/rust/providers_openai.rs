@@ -309,7 +309,7 @@ fn the_chat_bodies_of_the_batch_output_sample() {
 fn structured_request() -> StructuredRequest {
     let schema =
         json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": false});
-    StructuredRequest { schema_name: "evaluation", schema, system: "Read.".into(), user: "Answer.".into() }
+    StructuredRequest { schema_name: "evaluation".into(), schema, system: "Read.".into(), user: "Answer.".into() }
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn decode_everything(status: u16, bytes: &[u8]) {
                     side.decode_list(&reply),
                     side.error(&asks, &reply),
                 );
-                let _ = side.are_inputs_of(&asks, &reply);
+                let _ = side.match_inputs(&asks, &reply);
                 if let Ok(Download::Rows { outcomes, .. }) = side.decode_download(&asks, &reply) {
                     assert_eq!(outcomes.len(), asks.len());
                 }

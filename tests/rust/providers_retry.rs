@@ -6,11 +6,12 @@ use overheard::config::RetrySettings;
 use overheard::http::retry::{CallKind, Decision, RetryBudget, decide, is_resend};
 use overheard::{Error, ErrorKind};
 
-const ALL: [ErrorKind; 22] = [
+const ALL: [ErrorKind; 23] = [
     ErrorKind::NotSent,
     ErrorKind::OutcomeUnknown,
     ErrorKind::RateLimited,
     ErrorKind::Overloaded,
+    ErrorKind::Unavailable,
     ErrorKind::QuotaExhausted,
     ErrorKind::Auth,
     ErrorKind::InvalidRequest,
@@ -52,8 +53,7 @@ fn attempts_by_error_and_call() {
         ErrorKind::NotSent | ErrorKind::RateLimited => (3, 3, 9),
         ErrorKind::Overloaded => (3, 1, 9),
         ErrorKind::OutcomeUnknown => (2, 1, 9),
-        ErrorKind::Undecodable | ErrorKind::Semantic => (2, 1, 5),
-        ErrorKind::Protocol => (1, 1, 5),
+        ErrorKind::Undecodable | ErrorKind::Semantic | ErrorKind::Protocol => (2, 1, 5),
         _ => (1, 1, 1),
     };
     for kind in ALL {
@@ -65,7 +65,7 @@ fn attempts_by_error_and_call() {
 #[test]
 fn at_most_one_paid_resend_whatever_failed_before() {
     let settings = RetrySettings { attempts: 10, ..RetrySettings::default() };
-    for kind in [ErrorKind::OutcomeUnknown, ErrorKind::Undecodable, ErrorKind::Semantic] {
+    for kind in [ErrorKind::OutcomeUnknown, ErrorKind::Undecodable, ErrorKind::Semantic, ErrorKind::Protocol] {
         assert!(matches!(decide(&error(kind), CallKind::Paid, 2, 0, &settings, 0.0), Decision::Retry { .. }));
         assert_eq!(decide(&error(kind), CallKind::Paid, 2, 1, &settings, 0.0), Decision::GiveUp);
     }
@@ -101,7 +101,10 @@ fn exact_waits() {
         (RateLimited, Some(100), Paid, 1, 0.0, Some(1_000)),
         (Overloaded, Some(3_000), Paid, 1, 0.5, Some(3_150)),
         (RateLimited, Some(120_000), Paid, 1, 0.0, Some(120_000)),
-        (RateLimited, Some(120_001), Paid, 1, 0.0, None),
+        (RateLimited, Some(120_001), Paid, 1, 0.0, Some(120_001)), // the provider is parked
+        (RateLimited, Some(900_000), Free, 1, 0.0, Some(900_000)),
+        (RateLimited, Some(900_001), Paid, 1, 0.0, None),
+        (RateLimited, Some(900_001), Free, 1, 0.0, None),
         (RateLimited, Some(u64::MAX), Free, 1, 0.0, None),
         (RateLimited, None, Paid, 1, f64::NAN, Some(2_000)),
     ] {

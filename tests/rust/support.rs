@@ -1,14 +1,16 @@
 //! What pipeline tests share: a host whose custom provider and store are closures, and specs.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use overheard::clock::ManualClock;
+use overheard::clock::{Clock, ManualClock};
 use overheard::domain::{MicroUsd, Outcome, RunStatus};
 use overheard::host::{Event, Host, HostCall, HostPort, HostReply};
 use overheard::http::limit::LimitRegistry;
 use overheard::http::{BoxFuture, HttpRequest, HttpResponse, HttpService};
+use overheard::journal::disk::{Disk, DiskFile, OsDisk};
 use overheard::pipeline::{Context, RunSpec};
 use overheard::providers::Ask;
 use overheard::{Error, ErrorKind};
@@ -25,8 +27,63 @@ impl HttpService for NoHttp {
     }
 }
 
+/// The machine's disk without a thread for the journal: paused time must not run on while a thread writes.
+#[derive(Debug)]
+struct InlineDisk;
+
+impl Disk for InlineDisk {
+    fn create_folder(&self, folder: &Path) -> std::io::Result<()> {
+        OsDisk.create_folder(folder)
+    }
+
+    fn files(&self, folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+        OsDisk.files(folder)
+    }
+
+    fn create(&self, path: &Path) -> std::io::Result<Box<dyn DiskFile>> {
+        OsDisk.create(path)
+    }
+
+    fn open(&self, path: &Path) -> std::io::Result<Box<dyn DiskFile>> {
+        OsDisk.open(path)
+    }
+
+    fn remove(&self, path: &Path) -> std::io::Result<()> {
+        OsDisk.remove(path)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> std::io::Result<()> {
+        OsDisk.sync_folder(folder)
+    }
+
+    fn is_instant(&self) -> bool {
+        true
+    }
+}
+
 pub fn context(http: Arc<dyn HttpService>) -> Context {
-    Context { http, clock: Arc::new(ManualClock::new(1_700_000_000_000, 7)), limits: Arc::new(LimitRegistry::default()) }
+    let clock = Arc::new(ManualClock::new(1_700_000_000_000, 7));
+    Context { http, clock, limits: Arc::new(LimitRegistry::default()), disk: Arc::new(InlineDisk) }
+}
+
+/// A time of day that goes on with the paused time.
+#[derive(Debug)]
+pub struct Ticking(tokio::time::Instant, ManualClock);
+
+impl Ticking {
+    pub fn new() -> Self {
+        Self(tokio::time::Instant::now(), ManualClock::new(1_700_000_000_000, 7))
+    }
+}
+
+impl Clock for Ticking {
+    fn now_ms(&self) -> i64 {
+        self.1.now_ms() + self.0.elapsed().as_millis() as i64
+    }
+
+    fn random(&self) -> f64 {
+        self.1.random()
+    }
 }
 
 type Answering = dyn Fn(usize, &[Ask]) -> Result<Vec<Outcome>, Error> + Send + Sync;

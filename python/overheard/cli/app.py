@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any
 
 import typer
 
+from overheard.cli import batches as batch_commands
+from overheard.cli import export, import_runs, insights, purge, refuse_core_dumps, rescore
 from overheard.cli import options as option
 from overheard.cli import orgs as orgs_commands
-from overheard.cli.starts import COULD_NOT_START, PARTIAL, Start, exit_code_of, perform, status_lines, utc_day
+from overheard.cli.starts import COULD_NOT_START, INTERRUPTED, Start, exit_code_of, perform, utc_day
 from overheard.cli.terminal import complain, say
 from overheard.errors import OverheardError
-from overheard.pipeline import Pipeline
 from overheard.settings import environment
 from overheard.stores import DEFAULT_STORE, SqlStore, open_store
 from overheard.verify import verify as verify_store
@@ -46,7 +48,17 @@ BatchId = Annotated[str, typer.Argument(help="The batch, as the summary names it
 
 def run_app() -> None:
     """Runs the command line with the process's arguments."""
-    app()
+    try:
+        app()
+    finally:
+        # The exit code is decided: a late Ctrl-C while the process ends must not replace it.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _given(**limits: str | None) -> dict[str, str]:
+    """The limits that were given."""
+    return {name: value for name, value in limits.items() if value is not None}
 
 
 @app.command()
@@ -58,6 +70,7 @@ def run(
     repeats: option.Repeats = 1,
     extraction: option.ExtractionMode = "auto",
     max_cost: option.MaxCost = None,
+    on_unknown: option.OnUnknown = None,
     batch_key: option.BatchKey = None,
     new: option.New = False,
     dry_run: option.DryRun = False,
@@ -71,6 +84,7 @@ def run(
     snapshot_ms: option.SnapshotMs = None,
     log_level: option.LogLevel = "INFO",
     phase: Annotated[str, typer.Option("--phase", help="run (all), execute, or extract.")] = "run",
+    run_id: option.RunId = None,
 ) -> None:
     """Ask an org's questions of its models from its locations, store every answer, extract, sum up.
 
@@ -78,6 +92,23 @@ def run(
 
     Example: overheard run demo --simulate --questions 5 --models chatgpt,gpt-4.1
     """
+    if run_id is not None:
+        if org_ids or orgs_file or dry_run or phase != "run":
+            raise typer.BadParameter("a model run is run as its batch was planned, alone", param_hint="--run-id")
+        begin(
+            Start(
+                action="run_model",
+                targets=[run_id],
+                limits=_given(on_unknown=on_unknown),
+                store=store,
+                simulate=simulate,
+                seed=seed,
+                latency_ms=latency_ms,
+                snapshot_ms=snapshot_ms,
+                as_json=as_json,
+                log_level=option.log_level(log_level),
+            )
+        )
     if phase not in ("run", "execute", "extract"):
         raise typer.BadParameter(f"'{phase}' is none of run, execute, extract", param_hint="--phase")
     if phase == "extract":
@@ -98,6 +129,7 @@ def run(
                 "batch_key": batch_key or utc_day(),
                 "new": new,
             },
+            limits=_given(on_unknown=on_unknown),
             store=store,
             parallel=parallel,
             simulate=simulate,
@@ -178,6 +210,8 @@ def resume(
     batch_id: BatchId,
     unfinished_only: Annotated[bool, typer.Option("--unfinished-only", help="Do not ask again what failed.")] = False,
     max_cost: option.MaxCost = None,
+    dry_run: option.DryRun = False,
+    on_unknown: option.OnUnknown = None,
     store: option.StoreUrl = None,
     simulate: option.Simulate = False,
     seed: option.Seed = 1,
@@ -191,43 +225,38 @@ def resume(
     start = Start(action="resume", targets=[batch_id], store=store, simulate=simulate, seed=seed, as_json=as_json)
     start.log_level = option.log_level(log_level)
     start.options = {"unfinished_only": unfinished_only, "max_cost": max_cost}
+    start.dry_run = dry_run
+    start.limits = _given(on_unknown=on_unknown)
     begin(start)
-
-
-@app.command()
-def status(batch_id: BatchId, store: option.StoreUrl = None, as_json: option.AsJson = False) -> None:
-    """Tell where a batch stands. Exit code 0 when it is complete, else 3.
-
-    Example: overheard status 7f9c… --json
-    """
-
-    async def tell() -> int:
-        async with Pipeline(store) as pipeline:
-            found = await pipeline.status(batch_id)
-        for line in [json.dumps(found.to_dict())] if as_json else status_lines(found):
-            say(line)
-        return 0 if found.complete else PARTIAL
-
-    leave_with(tell)
 
 
 @app.command()
 def verify(
     batch_id: Annotated[str | None, typer.Argument(help="None: every batch of the store.")] = None,
     store: option.StoreUrl = None,
+    as_json: option.AsJson = False,
 ) -> None:
-    """Check that the store keeps its promises: every cell once, money adds up, extractions whole, nothing orphaned.
+    """Check that store and journal keep their promises: every cell once, money adds up, nothing orphaned or left open.
+
+    Reads only. Exit code 0 when everything holds, else 1; each line names the first row that breaks its promise.
 
     Example: overheard verify --store sqlite:///demo.db
     """
 
     async def check() -> int:
-        async with _opened(store) as opened:
-            checks = await verify_store(opened, batch_id)
-        for entry in checks:
-            say(entry.line())
+        opened = _opened(store)  # not opened as a start does: that would put back what a killed start left running
+        try:
+            said = environment().get("OVERHEARD_JOURNAL", "").strip()
+            checks = await verify_store(opened, batch_id, journal=said or None)
+        finally:
+            await opened.aclose()
         passed = all(entry.passed for entry in checks)
-        say("verify passed" if passed else "verify FAILED")
+        if as_json:
+            say(json.dumps({"passed": passed, "checks": [entry.to_dict() for entry in checks]}))
+        else:
+            for entry in checks:
+                say(entry.line())
+            say("verify passed" if passed else "verify FAILED")
         return 0 if passed else COULD_NOT_START
 
     leave_with(check)
@@ -275,7 +304,12 @@ def leave_with(action: Callable[[], Awaitable[int]]) -> None:
     except OverheardError as error:
         complain(f"Error: {error}")
         code = exit_code_of(error)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     raise typer.Exit(code)
+
+
+batch_commands.register(app, leave_with)
 
 
 def _opened(url: str | None) -> SqlStore:
@@ -284,6 +318,11 @@ def _opened(url: str | None) -> SqlStore:
 
 def script(arguments: Sequence[str] | None = None, *, doc: str | None = None, **settings: Any) -> None:
     """The command line of `trigger_org_evaluation_workflow.py`: `run`, as its own program."""
+    refuse_core_dumps()
     program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     program.command(help=doc)(run)
     program(args=None if arguments is None else list(arguments), **settings)
+
+
+for module in (insights, rescore, import_runs, export, purge):
+    module.register(app, leave_with)

@@ -19,13 +19,30 @@ Locations = Annotated[
 Questions = Annotated[int | None, typer.Option("--questions", min=1, help="Ask the first N questions only.")]
 Repeats = Annotated[int, typer.Option("--repeats", min=1, help="Times each question is asked of each pair.")]
 ExtractionMode = Annotated[
-    str, typer.Option("--extraction", help="auto (llm when its key is set, else local), local, or llm.")
+    str,
+    typer.Option(
+        "--extraction",
+        help="auto (llm when its key is set, else local), local, llm, or llm-batch (the model's batch endpoint: "
+        "half the price, within a day).",
+    ),
 ]
 MaxCost = Annotated[
     str | None, typer.Option("--max-cost", help="Most the batch may cost over all its starts, in dollars: 5.00.")
 ]
+OnUnknown = Annotated[
+    str | None,
+    typer.Option(
+        "--on-unknown",
+        help="A submission whose snapshot id was lost, or whose snapshot is gone: reconcile (look for it, "
+        "hold what is unclear; the default), hold (never look), retrigger (book the loss and buy again).",
+    ),
+]
 BatchKey = Annotated[
     str | None, typer.Option("--batch-key", help="Continue or make the org's batch of this key. Default: the UTC day.")
+]
+RunId = Annotated[
+    str | None,
+    typer.Option("--run-id", help="Run this one model run of the store (a row of geo_runs), whoever inserted it."),
 ]
 New = Annotated[bool, typer.Option("--new", help="Force a new batch.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan with calls and costs; send and store nothing.")]

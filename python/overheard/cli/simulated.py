@@ -19,8 +19,9 @@ READY = "Simulator listening on "
 SIMULATED_STORE = "sqlite:///overheard-simulated.db"
 """Where simulated results go when no store is named: never among real ones."""
 
-SIMULATED_POLLS: Mapping[str, int] = {"first_poll_ms": 200, "min_poll_ms": 100}
-"""A simulated snapshot is ready in a moment; the real schedule would wait ten seconds for it."""
+SIMULATED_POLLS: Mapping[str, int] = {"first_poll_ms": 200, "min_poll_ms": 100, "unknown_grace_ms": 1_000}
+"""A simulated snapshot is ready in a moment; the real schedule would wait ten seconds for it. And the simulator of an
+earlier start is gone, with all that was bought there: no need to look for that for two minutes."""
 
 
 def simulated_environment(url: str) -> dict[str, str]:

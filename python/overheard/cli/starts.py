@@ -48,6 +48,10 @@ _OPTION_FIELDS = frozenset(
         "batch_id",
         "run_id",
         "country",
+        "on_unknown",
+        "since",
+        "against",
+        "holistic",
     }
 )
 
@@ -57,10 +61,11 @@ class Start:
     """What the command line was told.
 
     Attributes:
-        action: What is done with each org or batch.
-        targets: Org ids or batch ids; empty: every org of the file, or of the store.
+        action: What is done with each org, batch or model run.
+        targets: Org ids, batch ids or model run ids; empty: every org of the file, or of the store.
         orgs_file: Where orgs come from instead of the store.
         options: Of `Pipeline.run`.
+        limits: Of `Pipeline`.
         store: URL; None: `OVERHEARD_STORE`, else the default.
         parallel: Orgs at the same time.
         simulate: A simulator answers.
@@ -74,6 +79,7 @@ class Start:
     targets: Sequence[str] = ()
     orgs_file: Path | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, Any] = field(default_factory=dict)
     store: str | None = None
     parallel: int = 4
     simulate: bool = False
@@ -149,7 +155,7 @@ class _Performance:
         start = self.start
         async with AsyncExitStack() as stack:
             variables = environment()
-            limits: dict[str, Any] = {}
+            limits: dict[str, Any] = dict(start.limits)
             simulator = None
             store = start.store
             if start.simulate:
@@ -215,7 +221,7 @@ class _Performance:
                 )
                 self.pipelines.append(pipeline)
                 try:
-                    self._done(await self._action(pipeline)(target, **self.start.options))
+                    await self._done(pipeline, name, await self._action(pipeline)(target, **self.start.options))
                 except OverheardError as error:
                     complain(f"Error: {name}: {error}" if len(targets) > 1 else f"Error: {error}")
                     self.codes.append(exit_code_of(error))
@@ -233,37 +239,32 @@ class _Performance:
             "execute": pipeline.execute,
             "extract": pipeline.extract,
             "resume": pipeline.resume,
+            "run_model": pipeline.run_model,
         }
         return actions[self.start.action]
 
-    def _done(self, summary: Summary) -> None:
+    async def _done(self, pipeline: Pipeline, name: str, summary: Summary) -> None:
         self.summaries.append(summary)
+        complete = summary.complete
+        if self.start.action == "run_model" and hasattr(pipeline.store, "load_model_run"):
+            # The others of its batch are other starts' work.
+            found = await pipeline.store.load_model_run(name)
+            complete = found is not None and found.status == "completed"
         if summary.interrupted:
             self.codes.append(INTERRUPTED)
         else:
-            self.codes.append(COMPLETE if summary.complete else PARTIAL)
+            self.codes.append(COMPLETE if complete else PARTIAL)
 
     async def _dry_run(self, pipeline: Pipeline, target: str | Org) -> None:
-        options = {name: value for name, value in self.start.options.items() if name not in ("batch_key", "new")}
-        quote = await pipeline.quote(target, **options)
+        if self.start.action == "resume":
+            quote = await pipeline.quote_resume(str(target), **self.start.options)
+        else:
+            quote = await pipeline.quote(target, **self.start.options)
         if self.start.as_json:
             say(json.dumps(quote))
             return
-        name = target.id if isinstance(target, Org) else target
-        say(f"Plan for {name}: {quote['cells']} questions to ask (dry run: nothing is sent, nothing is stored)")
-        say(f"{'what':<34}{'provider':<14}{'questions':>10}{'calls':>8}{'expected':>14}{'at most':>14}")
-        for line in quote["lines"]:
-            expected, worst = (f"${dollars(line[amount])}" for amount in ("expected_micro_usd", "worst_case_micro_usd"))
-            say(
-                f"{line['what']:<34}{line['provider']:<14}{line['questions']:>10}{line['calls']:>8}"
-                f"{expected:>14}{worst:>14}"
-            )
-        say(
-            f"{'all':<34}{'':<14}{'':>10}{'':>8}{'$' + dollars(quote['expected_micro_usd']):>14}"
-            f"{'$' + dollars(quote['worst_case_micro_usd']):>14}"
-        )
-        for unknown in quote["unknowns"]:
-            say(f"Unknown: {unknown}")
+        for line in quote_lines(target.id if isinstance(target, Org) else target, quote):
+            say(line)
 
     def _report(self) -> None:
         if self.start.as_json:
@@ -272,8 +273,8 @@ class _Performance:
             say(summary.line())
             mark = " (SIMULATED answers)" if summary.simulated else ""
             say(f"Batch {summary.batch_id} of {summary.org_id}: {summary.status}{mark}, {summary.failed} failed")
-            if summary.maybe_charged_micro_usd:
-                say(f"Perhaps charged beyond that, not confirmed: ${dollars(summary.maybe_charged_micro_usd)}")
+            for line in summary.money_lines():
+                say(line)
             for error in summary.processing_errors[:_ERRORS_SHOWN]:
                 say(f"  {error.get('kind')}: {error.get('message')}")
             if summary.processing_error_count > _ERRORS_SHOWN:
@@ -300,8 +301,32 @@ class _Performance:
 
 def _only_if_there(url: str) -> str:
     """The store, or an empty one in memory: a dry run makes no file."""
-    path = open_store(url).database.path
-    return url if path is not None and path.exists() else "sqlite://"
+    database = open_store(url).database
+    there = database.path.exists() if database.path is not None else not database.is_sqlite
+    return url if there else "sqlite://"
+
+
+def quote_lines(name: str, quote: Mapping[str, Any]) -> list[str]:
+    """A quote as a table for a person."""
+
+    def row(what: str, provider: str, questions: Any, entry: Mapping[str, Any]) -> str:
+        expected, worst = (f"${dollars(entry[amount])}" for amount in ("expected_micro_usd", "worst_case_micro_usd"))
+        return f"{what:<34}{provider:<14}{questions:>10}{entry.get('calls', ''):>8}{expected:>14}{worst:>14}"
+
+    stored = f", {quote['stored']} are stored" if quote["stored"] else ""
+    lines = [
+        f"Plan for {name}: {quote['cells']} questions to ask{stored} (dry run: nothing is sent, nothing is stored)",
+        f"{'what':<34}{'provider':<14}{'questions':>10}{'calls':>8}{'expected':>14}{'at most':>14}",
+        *(row(line["what"], line["provider"], line["questions"], line) for line in quote["lines"]),
+        *(row("all of", account["provider"], "", account) for account in quote["accounts"]),
+        row("all", "", "", quote),
+    ]
+    cap = quote["max_cost_micro_usd"]
+    if quote["spent_micro_usd"] or cap is not None:
+        of_cap = "" if cap is None else f" of max_cost ${dollars(cap)}"
+        lines.append(f"Spent so far: ${dollars(quote['spent_micro_usd'])}{of_cap}")
+    lines += [f"max_cost covers not even the first call: {entry}" for entry in quote["uncovered"]]
+    return lines + [f"Unknown: {unknown}" for unknown in quote["unknowns"]]
 
 
 def status_lines(status: BatchStatus) -> list[str]:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from overheard._handlers import call
-from overheard.batch import Batch, ModelRun
+from overheard.batch import Batch, Claim, Lease, ModelRun
 from overheard.org import Org
 from overheard.settings import state_folder
 from overheard.stores.sql import SqlStore
@@ -25,7 +25,8 @@ TakesExtractions = Callable[[Sequence["Extraction"]], Any]
 def state_url() -> str:
     """Our file in the user's state folder, which is made when it is not there."""
     folder = state_folder()
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)  # one by one: `parents=True` would leave those above to the umask
     return f"sqlite:///{folder / 'overheard-state.db'}"
 
 
@@ -72,6 +73,10 @@ class CallbackStore:
         """The org, if it was imported into our file."""
         return await self.state.load_org(org_id)
 
+    async def create_batch(self, batch: Batch) -> None:
+        """As `SqlStore.create_batch`."""
+        await self.state.create_batch(batch)
+
     async def save_batch(self, batch: Batch) -> None:
         """Upserts the batch in our file."""
         await self.state.save_batch(batch)
@@ -79,6 +84,30 @@ class CallbackStore:
     async def save_model_runs(self, model_runs: Sequence[ModelRun]) -> None:
         """Upserts model runs in our file."""
         await self.state.save_model_runs(model_runs)
+
+    async def acquire_lease(self, run_id: str, owner: str, ttl_ms: int) -> Lease:
+        """Takes the lease of a model run in our file, or says who has it."""
+        return await self.state.acquire_lease(run_id, owner, ttl_ms)
+
+    async def renew_lease(self, run_id: str, owner: str, fence: int, ttl_ms: int) -> bool:
+        """Renews a lease; False: it has gone to another owner."""
+        return await self.state.renew_lease(run_id, owner, fence, ttl_ms)
+
+    async def release_lease(self, run_id: str, owner: str, fence: int) -> None:
+        """Gives a lease back."""
+        await self.state.release_lease(run_id, owner, fence)
+
+    async def claim_once(self, name: str, mark: str, owner: str, ttl_ms: int) -> Claim:
+        """Claims the work `name` for the state `mark` in our file."""
+        return await self.state.claim_once(name, mark, owner, ttl_ms)
+
+    async def renew_claim(self, name: str, revision: int, owner: str, ttl_ms: int, note: str | None = None) -> bool:
+        """Renews a claim; False: it is another's by now, or done."""
+        return await self.state.renew_claim(name, revision, owner, ttl_ms, note)
+
+    async def finish_claim(self, name: str, revision: int, owner: str) -> bool:
+        """Says that the work is done; False: the claim is another's by now."""
+        return await self.state.finish_claim(name, revision, owner)
 
     async def load_batch(
         self, batch_id: str | None = None, *, org_id: str | None = None, batch_key: str | None = None

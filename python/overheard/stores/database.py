@@ -1,7 +1,9 @@
-"""One connection to the database per event loop, opened on first use, and its transactions. Knows no table of ours.
+"""Connections to the database per event loop, opened on first use, and their transactions. Knows no table of ours.
 
-SQLite: the file is made with mode 0600; WAL; 10 s of patience for another process's lock; foreign keys; a writing
-transaction takes the write lock at its start, so it cannot lose it half-way.
+SQLite: one connection; the file is made with mode 0600; WAL; 10 s of patience for another process's lock; foreign keys;
+a writing transaction takes the write lock at its start, so it cannot lose it half-way. PostgreSQL: one connection that
+writes, so that writers queue here, and a few that read; see `postgres.py`. A connection that the server has dropped is
+found at the first statement of a transaction, which writes nothing, and made anew.
 """
 
 from __future__ import annotations
@@ -9,54 +11,124 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Table, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from overheard.errors import StoreError
+from overheard.stores import postgres, rows
+from overheard.stores.handover import Insert
 from overheard.stores.migrations import is_current, migrate
+from overheard.stores.schema import batch_id_of
 
 _PATIENCE_MS = 10_000
 _WRITES = "overheard_writes"
 
 
+@dataclass(frozen=True)
+class _Engines:
+    """Of one event loop; on SQLite both are the same."""
+
+    reads: AsyncEngine
+    writes: AsyncEngine
+
+    async def dispose(self) -> None:
+        await self.writes.dispose()
+        if self.reads is not self.writes:
+            await self.reads.dispose()
+
+
 class Database:
     """Transactions on one database, from any number of event loops."""
 
-    def __init__(self, url: URL, path: Path | None) -> None:
+    def __init__(self, url: URL, path: Path | None, *, schema: str | None = None) -> None:
         """Nothing is opened yet.
 
         Args:
             url: SQLAlchemy's URL with an asyncio driver.
             path: SQLite's file; None: in memory, or not SQLite.
+            schema: Where the tables are, for PostgreSQL; None: the server's own choice.
         """
         self.url = url
         self.path = path
+        self.schema = schema
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        self._engines: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncEngine] = WeakKeyDictionary()
+        self._engines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Engines] = WeakKeyDictionary()
         self._opening: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+    @property
+    def mark(self) -> str:
+        """The driver's placeholder."""
+        return "?" if self.is_sqlite else "%s"
+
+    def check_batch_id(self, batch_id: str) -> None:
+        """Refuses to write a batch id that PostgreSQL has no place for; SQLite takes every text.
+
+        Raises:
+            StoreError: Names it.
+        """
+        if not self.is_sqlite and batch_id_of(batch_id) is None:
+            raise StoreError(f"batch_id: '{batch_id[:80]}' is no UUID, and in PostgreSQL a batch's id is one")
+
+    def insert(self, table: Table, columns: Sequence[str], *, keys: Sequence[str] = ()) -> Insert:
+        """The statement for tuples of these columns; with `keys` an upsert."""
+        return Insert(table, columns, keys=keys, sqlite=self.is_sqlite, schema=self.schema)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that writes nothing."""
-        engine = await self._engine()
-        async with engine.connect() as connection:
+        engines = await self._opened()
+        async with AsyncExitStack() as stack:
+            yield await self._entered(stack, engines.reads.begin)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that writes nothing and sees one moment; its statements need not name the schema."""
+        engine = (await self._opened()).reads
+        if not self.is_sqlite:
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        async with AsyncExitStack() as stack:
+            connection = await self._entered(stack, engine.begin)
+            if self.schema is not None:
+                # For this transaction: behind a pooler the session is everybody's.
+                path = "SELECT set_config('search_path', %s, true)"
+                await connection.exec_driver_sql(path, (rows.quoted(self.schema),))
             yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """A transaction: kept when the block ends, undone when it raises."""
-        engine = await self._engine()
-        async with engine.execution_options(**{_WRITES: True}).begin() as connection:
-            yield connection
+        engines = await self._opened()
+        async with AsyncExitStack() as stack:
+            yield await self._entered(stack, engines.writes.execution_options(**{_WRITES: True}).begin)
+
+    async def _entered(
+        self, stack: AsyncExitStack, begin: Callable[[], AbstractAsyncContextManager[AsyncConnection]]
+    ) -> AsyncConnection:
+        """Begins a transaction. A server that is starting again is waited for: nothing has been sent to it yet."""
+        deadline = time.monotonic() + postgres.RESTART_SECONDS
+        fresh = False
+        while True:
+            try:
+                return await stack.enter_async_context(begin())
+            except OperationalError as error:
+                if self.is_sqlite or time.monotonic() > deadline:
+                    raise
+                # A connection that the server dropped while it was idle: the next one is new.
+                again = error.connection_invalidated and not fresh
+            fresh = True
+            if not again:
+                await asyncio.sleep(postgres.RESTART_POLL_SECONDS)
 
     async def open(self) -> None:
         """Opens now, so that a store that cannot be written is told before any work.
@@ -64,48 +136,66 @@ class Database:
         Raises:
             StoreError: The database cannot be opened or written.
         """
-        await self._engine()
+        await self._opened()
 
     async def aclose(self) -> None:
-        """Closes this event loop's connection; the next use opens it again."""
-        engine = self._engines.pop(asyncio.get_running_loop(), None)
-        if engine is not None:
-            await engine.dispose()
+        """Closes this event loop's connections; the next use opens them again."""
+        engines = self._engines.pop(asyncio.get_running_loop(), None)
+        if engines is not None:
+            await engines.dispose()
 
-    async def _engine(self) -> AsyncEngine:
+    async def _opened(self) -> _Engines:
         loop = asyncio.get_running_loop()
-        if (engine := self._engines.get(loop)) is not None:
-            return engine
+        if (engines := self._engines.get(loop)) is not None:
+            return engines
         async with self._opening.setdefault(loop, asyncio.Lock()):
-            if (engine := self._engines.get(loop)) is None:
-                engine = await self._opened()
-                self._engines[loop] = engine
-        return engine
+            if (engines := self._engines.get(loop)) is None:
+                engines = await self._made()
+                self._engines[loop] = engines
+        return engines
 
-    async def _opened(self) -> AsyncEngine:
-        if self.path is not None:
-            _make_file(self.path)
-        # One connection: within a process the writers queue here and not at the lock of the file.
+    def _engine(self, connections: int) -> AsyncEngine:
         engine = create_async_engine(
-            self.url, poolclass=AsyncAdaptedQueuePool, pool_size=1, max_overflow=0, pool_timeout=600
+            self.url,
+            poolclass=AsyncAdaptedQueuePool,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=600 if self.is_sqlite else postgres.STATEMENT_SECONDS,
+            hide_parameters=True,  # an error's text goes into logs, answers and questions do not
+            connect_args={} if self.is_sqlite else dict(postgres.CONNECT_ARGS),
+            execution_options={} if self.schema is None else {"schema_translate_map": {None: self.schema}},
         )
         if self.is_sqlite:
             event.listen(engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        else:
+            event.listen(engine.sync_engine, "connect", postgres.prepare)
+            event.listen(engine.sync_engine, "begin", postgres.begin)
+        return engine
+
+    async def _made(self) -> _Engines:
+        if self.path is not None:
+            _make_file(self.path)
+        # One connection: within a process the writers queue here and not at the lock of the file, or of a row.
+        writes = self._engine(1)
+        engines = _Engines(writes if self.is_sqlite else self._engine(postgres.READERS), writes)
         try:
-            async with engine.connect() as connection:
-                current = await connection.run_sync(is_current)
+            async with engines.writes.connect() as connection:
+                current = await connection.run_sync(is_current, self.schema)
             if not current:
-                async with engine.execution_options(**{_WRITES: True}).begin() as connection:
-                    await connection.run_sync(migrate)
+                async with engines.writes.execution_options(**{_WRITES: True}).begin() as connection:
+                    await connection.run_sync(migrate, self.schema)
         except (DBAPIError, sqlite3.Error, OSError) as error:
-            await engine.dispose()
+            await engines.dispose()
             reason = getattr(error, "orig", None) or error
             raise StoreError(f"{self.name}: {reason}; set OVERHEARD_STORE to a store that can be written") from error
+        except StoreError as error:
+            await engines.dispose()
+            raise StoreError(f"{self.name}: {error}") from error
         except BaseException:
-            await engine.dispose()
+            await engines.dispose()
             raise
-        return engine
+        return engines
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
@@ -28,8 +29,10 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
 metadata = MetaData()
@@ -66,9 +69,46 @@ class Instant(TypeDecorator[int]):
         return round(moment.timestamp() * 1000)
 
 
+def batch_id_of(text: str) -> str | None:
+    """A batch id as PostgreSQL has it (lower case, with its hyphens); None: the text is no UUID."""
+    try:
+        found = str(UUID(text))
+    except (ValueError, AttributeError, TypeError):
+        return None
+    return found if found == text.lower() else None  # braces, a prefix, no hyphens: no id of ours
+
+
+class BatchId(TypeDecorator[str]):
+    """Text in the program and in SQLite, `uuid` in PostgreSQL, where a text that is no UUID finds nothing (NULL).
+
+    What is written must be looked at before: see `SqlStore.save_batch`.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The column's type."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(Text())
+        return dialect.type_descriptor(postgresql.UUID(as_uuid=False))
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
+        """Into the database."""
+        return value if value is None or dialect.name == "sqlite" else batch_id_of(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
+        """Out of the database."""
+        return None if value is None else str(value)
+
+
 def _big(name: str, *, nullable: bool = False) -> Column[Any]:
     default = None if nullable else text("0")
     return Column(name, BigInteger, nullable=nullable, server_default=default)
+
+
+# Pages are ordered by the key's bytes, whatever language a database was made for; SQLite does so by itself.
+_CELL_KEY = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 
 
 def _text(name: str, *, nullable: bool = True) -> Column[Any]:
@@ -93,6 +133,8 @@ orgs = Table(
     Column("competitors", Text, nullable=False, server_default=text("'[]'")),
     Column("models", Text, nullable=False, server_default=text("'[]'")),
     Column("locations", Text, nullable=False, server_default=text("'[]'")),
+    # What else the rules of extraction are told, a JSON mapping: confusables, homonyms, context, keep_apart.
+    _text("rules"),
 )
 
 questions = Table(
@@ -107,7 +149,7 @@ questions = Table(
 batches = Table(
     "batches",
     metadata,
-    Column("batch_id", Text, primary_key=True),
+    Column("batch_id", BatchId, primary_key=True),
     _text("org_id", nullable=False),
     _text("batch_key"),
     Column("batch_size", Integer, nullable=False),
@@ -133,7 +175,7 @@ geo_runs = Table(
     "geo_runs",
     metadata,
     Column("run_id", Text, primary_key=True),
-    _text("batch_id", nullable=False),
+    Column("batch_id", BatchId, nullable=False),
     Column("batch_size", Integer, nullable=False),
     _text("org_id", nullable=False),
     _text("model", nullable=False),
@@ -150,6 +192,12 @@ geo_runs = Table(
     _text("error_message"),
     _text("lease_owner"),
     _big("lease_expires_at_ms", nullable=True),
+    _big("lease_fence"),
+    _text("journal_id"),
+    _text("journal_host"),
+    # Money of no cell: name variations, duplicate submissions. Only the lease's holder writes it.
+    _big("overhead_micro_usd"),
+    _big("overhead_maybe_charged_micro_usd"),
     CheckConstraint("status IN ('queued', 'running', 'completed', 'failed')", name="ck_geo_runs_status"),
 )
 Index("idx_geo_runs_batch", geo_runs.c.batch_id)
@@ -157,8 +205,8 @@ Index("idx_geo_runs_batch", geo_runs.c.batch_id)
 question_runs = Table(
     "question_runs",
     metadata,
-    Column("batch_id", Text, primary_key=True),
-    Column("cell_key", Text, primary_key=True),
+    Column("batch_id", BatchId, primary_key=True),
+    Column("cell_key", _CELL_KEY, primary_key=True),
     Column("run_id", Text, ForeignKey("geo_runs.run_id", ondelete="CASCADE"), nullable=False),
     _text("org_id", nullable=False),
     _text("question_id", nullable=False),
@@ -169,7 +217,7 @@ question_runs = Table(
     _text("error_kind"),
     _big("cost_micro_usd", nullable=True),
     _big("maybe_charged_micro_usd"),
-    Column("unpriced", Boolean, nullable=False, server_default=text("0")),
+    Column("unpriced", Boolean, nullable=False, server_default=false()),
     _big("input_tokens", nullable=True),
     _big("cached_input_tokens"),
     _big("cache_write_tokens"),
@@ -200,8 +248,8 @@ Index("idx_question_runs_run", question_runs.c.run_id)
 extractions = Table(
     "extractions",
     metadata,
-    Column("batch_id", Text, primary_key=True),
-    Column("cell_key", Text, primary_key=True),
+    Column("batch_id", BatchId, primary_key=True),
+    Column("cell_key", _CELL_KEY, primary_key=True),
     # NULL: the extraction failed, `error` says why, and the run is still to be extracted.
     _big("extracted_at_ms", nullable=True),
     _big("cost_micro_usd", nullable=True),
@@ -218,8 +266,8 @@ extractions = Table(
 org_evals = Table(
     "org_evals",
     metadata,
-    Column("batch_id", Text, primary_key=True),
-    Column("cell_key", Text, primary_key=True),
+    Column("batch_id", BatchId, primary_key=True),
+    Column("cell_key", _CELL_KEY, primary_key=True),
     _text("run_id", nullable=False),
     _text("org_id", nullable=False),
     Column("mentioned", Boolean, nullable=False),
@@ -235,6 +283,15 @@ org_evals = Table(
     _text("usage"),
     _text("dropped"),
     _text("mention_text"),
+    # NULL in rows of versions that did not look at it.
+    _text("sentiment_quote"),
+    Column("list_position", Integer),
+    Column("occurrences", Integer),
+    Column("prominence", Double),
+    _text("shares"),
+    _text("evidence"),
+    _text("fingerprint"),
+    Column("injection_suspected", Boolean),
     # Always NULL: a failed extraction has no row here. The engine's rows carry it, and go in as they are.
     _text("error"),
     ForeignKeyConstraint(
@@ -248,8 +305,8 @@ def _child(name: str, *columns: Column[Any]) -> Table:
     return Table(
         name,
         metadata,
-        Column("batch_id", Text, primary_key=True),
-        Column("cell_key", Text, primary_key=True),
+        Column("batch_id", BatchId, primary_key=True),
+        Column("cell_key", _CELL_KEY, primary_key=True),
         Column("position", Integer, primary_key=True, autoincrement=False),
         *columns,
         ForeignKeyConstraint(
@@ -259,7 +316,14 @@ def _child(name: str, *columns: Column[Any]) -> Table:
     )
 
 
-org_competitors = _child("org_competitors", _text("name", nullable=False))
+org_competitors = _child(
+    "org_competitors",
+    _text("name", nullable=False),
+    Column("occurrences", Integer),
+    _text("parent"),
+    # Other forms that were counted as this brand, and why, as JSON; NULL: none.
+    _text("merged"),
+)
 
 org_citations = _child(
     "org_citations",
@@ -269,6 +333,9 @@ org_citations = _child(
     Column("type", Text, CheckConstraint("type IN ('primary', 'secondary')"), nullable=False),
     _text("title"),
     Column("cited", Boolean),
+    _text("class"),
+    _text("source"),
+    _text("cited_text"),
 )
 
 facts = Table(
@@ -277,4 +344,37 @@ facts = Table(
     Column("name", Text, primary_key=True),
     _text("value", nullable=False),
     Column("updated_at", Instant, nullable=False),
+)
+
+# Work that follows the end of a batch, done once for each revision of its answers: see `protocols.ClaimStore`.
+claims = Table(
+    "claims",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    # What the answers were: another mark is another revision.
+    _text("mark", nullable=False),
+    _text("owner", nullable=False),
+    _big("expires_at_ms"),
+    Column("takeovers", Integer, nullable=False, server_default=text("0")),
+    # What the owner noted before it did something that cannot be undone, as JSON.
+    _text("note"),
+    Column("done_at", Instant),
+)
+
+# The comparison of a batch's models, one row a revision of its answers; never an answer's text.
+geo_batch_insights = Table(
+    "geo_batch_insights",
+    metadata,
+    Column("batch_id", BatchId, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    _text("org_id", nullable=False),
+    # NULL: written from rules.
+    _text("model"),
+    _text("prompt_version", nullable=False),
+    # The statements that were kept, and how many were dropped and why, as JSON.
+    _text("content", nullable=False),
+    _big("cost_micro_usd", nullable=True),
+    _big("maybe_charged_micro_usd"),
+    Column("created_at", Instant, nullable=False),
 )

@@ -1,4 +1,4 @@
-"""The store over SQLAlchemy Core: SQLite today, written so that PostgreSQL differs by its URL and little else.
+"""The store over SQLAlchemy Core: SQLite and PostgreSQL, which differ by their URL and little else.
 
 A hand-over is one transaction (group commit). The rows of the hot path come as tuples from the engine and go to the
 driver as they are; only the small tables pass through SQLAlchemy's constructs. Must not interpret answers.
@@ -12,14 +12,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, Table, delete, func, null, select, update
+from sqlalchemy import Row, Table, case, delete, func, null, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from overheard import _core
-from overheard.batch import Batch, ModelRun, now_ms
-from overheard.org import Org
-from overheard.stores import rows, schema
+from overheard.batch import Batch, BatchInsights, Claim, Lease, ModelRun, now_ms
+from overheard.org import RULE_LISTS, Org
+from overheard.stores import claims, insight, leases, purge, replay, rows, schema
 from overheard.stores.database import Database
 
 if TYPE_CHECKING:
@@ -53,14 +53,15 @@ class SqlStore:
         """
         self.database = database
         self.light = light
-        mark = "?" if database.is_sqlite else "%s"
-        self._upsert_runs = rows.upsert(schema.question_runs, _core.QUESTION_RUN_COLUMNS, _RUN_KEY, mark)
-        self._insert_extractions = rows.insert(schema.extractions, _EXTRACTION_COLUMNS, mark)
-        self._insert_evals = rows.insert(schema.org_evals, _core.ORG_EVAL_COLUMNS, mark)
-        self._insert_competitors = rows.insert(schema.org_competitors, _core.ORG_COMPETITOR_COLUMNS, mark)
-        self._insert_citations = rows.insert(schema.org_citations, _core.ORG_CITATION_COLUMNS, mark)
+        # Model run to the fence of the lease that was granted through this object: what a loser writes is refused.
+        self._held: dict[str, int] = {}
+        self._upsert_runs = database.insert(schema.question_runs, _core.QUESTION_RUN_COLUMNS, keys=_RUN_KEY)
+        self._insert_extractions = database.insert(schema.extractions, _EXTRACTION_COLUMNS)
+        self._insert_evals = database.insert(schema.org_evals, _core.ORG_EVAL_COLUMNS)
+        self._insert_competitors = database.insert(schema.org_competitors, _core.ORG_COMPETITOR_COLUMNS)
+        self._insert_citations = database.insert(schema.org_citations, _core.ORG_CITATION_COLUMNS)
         # Takes evaluation, competitors and citations with it.
-        self._delete_extraction = f"DELETE FROM extractions WHERE batch_id={mark} AND cell_key={mark}"  # noqa: S608
+        self._delete_extraction = rows.delete(schema.extractions, _RUN_KEY, database.mark, schema=database.schema)
 
     async def __aenter__(self) -> SqlStore:
         """Opens the database.
@@ -78,14 +79,14 @@ class SqlStore:
         await self.aclose()
 
     async def open(self) -> None:
-        """Opens the database and puts model runs whose lease has expired back into the queue.
+        """Opens the database and puts model runs whose lease has expired, or whose owner is dead, back into the queue.
 
         Raises:
             StoreError: It cannot be opened or written.
         """
         await self.database.open()
         async with self.database.writing() as connection:
-            await _requeue_expired(connection)
+            await leases.requeue_ended(connection)
 
     async def aclose(self) -> None:
         """Closes this event loop's connection."""
@@ -97,7 +98,8 @@ class SqlStore:
         """Upserts the org and its questions."""
         async with self.database.writing() as connection:
             plain = org.to_dict()
-            values = {"name": org.name}
+            rules = {name: plain[name] for name in RULE_LISTS if name in plain}
+            values = {"name": org.name, "rules": json.dumps(rules, ensure_ascii=False) if rules else None}
             values.update({name: json.dumps(plain[name], ensure_ascii=False) for name in _ORG_LISTS})
             await _upsert(connection, schema.orgs, {"org_id": org.id}, values)
             await connection.execute(delete(schema.questions).where(schema.questions.c.org_id == org.id))
@@ -117,6 +119,7 @@ class SqlStore:
             wanted = select(schema.questions).where(schema.questions.c.org_id == org_id)
             asked = await connection.execute(wanted.order_by(schema.questions.c.position))
             plain = {name: json.loads(getattr(row, name)) for name in _ORG_LISTS}
+            plain |= json.loads(row.rules or "{}")
             questions = [{"id": entry.question_id, "text": entry.text} for entry in asked]
             return Org.from_dict({"id": row.org_id, "name": row.name, "questions": questions, **plain})
 
@@ -127,8 +130,28 @@ class SqlStore:
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
+    async def create_batch(self, batch: Batch) -> None:
+        """Stores a new batch and its model runs in one transaction, so that nobody sees one without the other.
+
+        Raises:
+            StoreError: The org has a batch of this key already.
+        """
+        async with self.database.writing() as connection:
+            await self._save_batch(connection, batch)
+            for model_run in batch.model_runs:
+                await self._save_model_run(connection, model_run)
+
     async def save_batch(self, batch: Batch) -> None:
-        """Upserts the batch by `batch_id`."""
+        """Upserts the batch by `batch_id`.
+
+        Raises:
+            StoreError: PostgreSQL, and its `batch_id` is no UUID.
+        """
+        async with self.database.writing() as connection:
+            await self._save_batch(connection, batch)
+
+    async def _save_batch(self, connection: AsyncConnection, batch: Batch) -> None:
+        self.database.check_batch_id(batch.batch_id)
         values = {
             "org_id": batch.org_id,
             "batch_key": batch.batch_key,
@@ -138,18 +161,75 @@ class SqlStore:
             "created_at": batch.created_at_ms,
             "finished_at": batch.finished_at_ms,
         }
-        async with self.database.writing() as connection:
-            await _upsert(connection, schema.batches, {"batch_id": batch.batch_id}, values)
+        await _upsert(connection, schema.batches, {"batch_id": batch.batch_id}, values)
 
     async def save_model_runs(self, model_runs: Sequence[ModelRun]) -> None:
-        """Upserts model runs by `run_id`."""
+        """Upserts model runs by `run_id`. The lease of one that is leased here stays as the lease's methods left it.
+
+        Raises:
+            LeaseLost: Its lease was granted here and has gone to another owner.
+            StoreError: PostgreSQL, and its `batch_id` is no UUID.
+        """
+        for model_run in model_runs:
+            self.database.check_batch_id(model_run.batch_id)
         async with self.database.writing() as connection:
+            await leases.refuse_losers(connection, self._held, [model_run.run_id for model_run in model_runs])
             for model_run in model_runs:
-                values = model_run.to_dict()
-                run_id = values.pop("run_id")
-                values["started_at"] = values.pop("started_at_ms")
-                values["finished_at"] = values.pop("finished_at_ms")
-                await _upsert(connection, schema.geo_runs, {"run_id": run_id}, values)
+                await self._save_model_run(connection, model_run)
+
+    async def _save_model_run(self, connection: AsyncConnection, model_run: ModelRun) -> None:
+        values = model_run.to_dict()
+        run_id = values.pop("run_id")
+        if run_id in self._held:
+            for name in leases.COLUMNS:
+                del values[name]
+        values["started_at"] = values.pop("started_at_ms")
+        values["finished_at"] = values.pop("finished_at_ms")
+        await _upsert(connection, schema.geo_runs, {"run_id": run_id}, values)
+
+    async def acquire_lease(self, run_id: str, owner: str, ttl_ms: int) -> Lease:
+        """Takes the lease of a model run, or says who has it."""
+        async with self.database.writing() as connection:
+            lease = await leases.acquire(connection, run_id, owner, ttl_ms)
+        if lease.granted:
+            self._held[run_id] = lease.fence
+        return lease
+
+    async def renew_lease(self, run_id: str, owner: str, fence: int, ttl_ms: int) -> bool:
+        """Renews a lease; False: it has gone to another owner."""
+        async with self.database.writing() as connection:
+            return await leases.renew(connection, run_id, owner, fence, ttl_ms)
+
+    async def release_lease(self, run_id: str, owner: str, fence: int) -> None:
+        """Gives a lease back; one that has gone to another owner is left alone."""
+        async with self.database.writing() as connection:
+            released = await leases.release(connection, run_id, owner, fence)
+        if released:  # of a lost one the fence is kept: what still comes of that start is refused
+            self._held.pop(run_id, None)
+
+    # --- claims and the score: of what follows the end of a model run or a batch ---
+
+    async def claim_once(self, name: str, mark: str, owner: str, ttl_ms: int) -> Claim:
+        """Claims the work `name` for the state `mark`, or says who has it, or that it is done."""
+        async with self.database.writing() as connection:
+            return await claims.claim(connection, name, mark, owner, ttl_ms)
+
+    async def renew_claim(self, name: str, revision: int, owner: str, ttl_ms: int, note: str | None = None) -> bool:
+        """Renews a claim and keeps the note unless it is None; False: it is another's by now, or done."""
+        async with self.database.writing() as connection:
+            return await claims.renew(connection, name, revision, owner, ttl_ms, note)
+
+    async def finish_claim(self, name: str, revision: int, owner: str) -> bool:
+        """Says that the work is done; False: the claim is another's by now."""
+        async with self.database.writing() as connection:
+            return await claims.finish(connection, name, revision, owner)
+
+    async def save_score(self, run_id: str, score: float) -> None:
+        """Keeps the overall score of a model run, 0-100."""
+        async with self.database.writing() as connection:
+            run = schema.geo_runs.c
+            changed = (run.run_id == run_id) & run.score.is_distinct_from(score)
+            await connection.execute(update(schema.geo_runs).where(changed).values(score=score))
 
     async def load_batch(
         self, batch_id: str | None = None, *, org_id: str | None = None, batch_key: str | None = None
@@ -163,18 +243,19 @@ class SqlStore:
             wanted = wanted.where(table.c.org_id == org_id, table.c.batch_key == batch_key)
         else:
             wanted = wanted.where(table.c.org_id == org_id, table.c.finished_at.is_(None))
-        async with self.database.writing() as connection:
-            newest = wanted.order_by(table.c.created_at.desc(), table.c.batch_id.desc()).limit(1)
+        newest = wanted.order_by(table.c.created_at.desc(), table.c.batch_id.desc()).limit(1)
+        # Who asks does not wait behind who writes, unless there is something to write.
+        async with self.database.reading() as connection:
             row = (await connection.execute(newest)).first()
             found = batch_id if row is None else row.batch_id
             if found is None:
                 return None
-            await _requeue_expired(connection, found)
-            geo = schema.geo_runs
-            model_rows = await connection.execute(
-                select(geo).where(geo.c.batch_id == found).order_by(geo.c.model, geo.c.run_id)
-            )
-            model_runs = tuple(_model_run(entry) for entry in model_rows)
+            ended = await leases.ended(connection, found)
+            model_runs = await _model_runs(connection, found)
+        if ended:
+            async with self.database.writing() as connection:
+                await leases.requeue_ended(connection, found)
+                model_runs = await _model_runs(connection, found)
         if row is None:
             return _foreign_batch(model_runs)
         return Batch(
@@ -191,8 +272,11 @@ class SqlStore:
 
     async def load_model_run(self, run_id: str) -> ModelRun | None:
         """The model run, or None."""
+        geo = schema.geo_runs
+        # In another system's table a row need not be part of a batch.
+        wanted = select(geo).where(geo.c.run_id == run_id, geo.c.batch_id.is_not(None))
         async with self.database.reading() as connection:
-            row = (await connection.execute(select(schema.geo_runs).where(schema.geo_runs.c.run_id == run_id))).first()
+            row = (await connection.execute(wanted)).first()
             return None if row is None else _model_run(row)
 
     async def batch_ids(self, org_id: str | None = None) -> list[str]:
@@ -207,17 +291,27 @@ class SqlStore:
     # --- question runs and extractions ------------------------------------------------------------------------------
 
     async def save_question_runs(self, runs: Sequence[QuestionRun]) -> None:
-        """Upserts question runs, in one transaction; the extraction of one that was there is removed."""
+        """Upserts question runs, in one transaction; the extraction of one that was there is removed.
+
+        Raises:
+            LeaseLost: The lease of their model run was granted here and has gone to another owner.
+            StoreError: PostgreSQL, and their `batch_id` is no UUID.
+        """
         tuples = _core.question_run_rows(list(runs))
         if not tuples:
             return
         columns = _core.QUESTION_RUN_COLUMNS
+        batch = columns.index("batch_id")
+        for batch_id in {row[batch] for row in tuples}:
+            self.database.check_batch_id(batch_id)
         if self.light:
             raw = columns.index("raw_body")
             tuples = [(*row[:raw], None, *row[raw + 1 :]) for row in tuples]
+        run = columns.index("run_id")
         async with self.database.writing() as connection:
+            await leases.refuse_losers(connection, self._held, {row[run] for row in tuples})
             await self._delete_extractions(connection, _keys(columns, tuples))
-            await connection.exec_driver_sql(self._upsert_runs, tuples)
+            await self._upsert_runs.execute(connection, tuples)
 
     async def _delete_extractions(self, connection: AsyncConnection, keys: Sequence[tuple[str, str]]) -> None:
         """Deletes those that are there. Looking first is cheap; a delete of nothing walks four tables for each key."""
@@ -233,6 +327,10 @@ class SqlStore:
         runs, extractions = schema.question_runs.c, schema.extractions.c
         extracted = extractions.extracted_at_ms.is_not(None)
         none = func.coalesce
+        # An extraction that is there and has no cost; one that is not there has none to know.
+        extraction_unpriced = case(
+            (extractions.cell_key.is_not(None) & extractions.cost_micro_usd.is_(None), 1), else_=0
+        )
         wanted = (
             select(
                 runs.cell_key.label("key"),
@@ -244,6 +342,8 @@ class SqlStore:
                 ),
                 none(extractions.cost_micro_usd, 0).label("extraction_cost_micro_usd"),
                 none(extractions.maybe_charged_micro_usd, 0).label("extraction_maybe_charged_micro_usd"),
+                (case((runs.cost_micro_usd.is_(None), 1), else_=0) + extraction_unpriced).label("unpriced"),
+                extraction_unpriced.label("extraction_unpriced"),
                 none(extractions.citation_count, 0).label("citations"),
                 none(extractions.competitor_count, 0).label("competitors"),
                 runs.error_kind,
@@ -268,16 +368,22 @@ class SqlStore:
             return _core.question_runs_from_rows([tuple(row) for row in await connection.execute(page)])
 
     async def save_extractions(self, extractions: Sequence[Extraction]) -> None:
-        """Writes extractions with all their rows in one transaction; one with an error writes its cost and error."""
+        """Writes extractions with all their rows in one transaction; one with an error writes its cost and error.
+
+        Raises:
+            LeaseLost: The lease of their model run was granted here and has gone to another owner.
+        """
         evals, competitors, citations, failed = _core.extraction_rows(list(extractions))
         columns = _core.ORG_EVAL_COLUMNS
         keys = _keys(columns, [*evals, *failed])
         if not keys:
             return
         told = [*self._extracted(evals, competitors, citations), *self._not_extracted(failed)]
+        run = columns.index("run_id")
         async with self.database.writing() as connection:
+            await leases.refuse_losers(connection, self._held, {row[run] for row in [*evals, *failed]})
             await self._delete_extractions(connection, keys)
-            await connection.exec_driver_sql(self._insert_extractions, told)
+            await self._insert_extractions.execute(connection, told)
             if self.light:
                 return
             for statement, tuples in (
@@ -286,7 +392,7 @@ class SqlStore:
                 (self._insert_citations, citations),
             ):
                 if tuples:
-                    await connection.exec_driver_sql(statement, tuples)
+                    await statement.execute(connection, tuples)
 
     @staticmethod
     def _extracted(
@@ -311,6 +417,53 @@ class SqlStore:
             for row, key in zip(failed, _keys(_core.ORG_EVAL_COLUMNS, failed), strict=True)
         ]
 
+    # --- replaying --------------------------------------------------------------------------------------------------
+
+    async def answers(self, batch_id: str, after: str | None, limit: int) -> list[QuestionRun]:
+        """A page of answered question runs, extracted or not, ordered by cell key; without their raw bodies."""
+        page = _page(replay.answers_of(batch_id), schema.question_runs.c.cell_key, after, limit)
+        async with self.database.reading() as connection:
+            return _core.question_runs_from_rows([tuple(row) for row in await connection.execute(page)])
+
+    async def extractions(self, batch_id: str, after: str | None, limit: int) -> list[Extraction]:
+        """A page of stored extractions, ordered by cell key; one that failed is none, and a light store has none."""
+        page = _page(replay.evals_of(batch_id), schema.org_evals.c.cell_key, after, limit)
+        async with self.database.reading() as connection:
+            return await replay.extractions(
+                connection, batch_id, [tuple(row) for row in await connection.execute(page)]
+            )
+
+    async def raw_bodies(self, batch_id: str, keys: Sequence[str]) -> Mapping[str, bytes | None]:
+        """The stored raw bodies of these cells; a cell that is not stored is left out."""
+        async with self.database.reading() as connection:
+            found = await connection.execute(replay.bodies_of(batch_id, keys))
+            return {row.cell_key: None if row.raw_body is None else bytes(row.raw_body) for row in found}
+
+    # --- insights ---------------------------------------------------------------------------------------------------
+
+    async def insight_rows(self, batch_id: str, after: str | None, limit: int) -> list[Mapping[str, Any]]:
+        """A page of question runs with what was extracted, ordered by cell key. A light store knows no evaluation."""
+        page = _page(insight.rows_of(batch_id), schema.question_runs.c.cell_key, after, limit)
+        async with self.database.reading() as connection:
+            found = (await connection.execute(page)).mappings().all()
+            return await insight.with_lists(connection, batch_id, [dict(row) for row in found])
+
+    async def org_batches(self, org_id: str, since_ms: int | None) -> list[str]:
+        """The ids of the org's batches made at or after this moment, newest first; None: all."""
+        async with self.database.reading() as connection:
+            return list((await connection.execute(insight.batches_of(org_id, since_ms))).scalars())
+
+    async def save_insights(self, insights: BatchInsights) -> None:
+        """Upserts holistic insights by `(batch_id, revision)`."""
+        async with self.database.writing() as connection:
+            await _upsert(connection, schema.geo_batch_insights, *insight.to_values(insights))
+
+    async def load_insights(self, batch_id: str) -> BatchInsights | None:
+        """The newest revision of the batch's holistic insights, or None."""
+        async with self.database.reading() as connection:
+            row = (await connection.execute(insight.newest_of(batch_id))).first()
+            return None if row is None else insight.from_row(row)
+
     # --- facts ------------------------------------------------------------------------------------------------------
 
     async def load_fact(self, name: str) -> str | None:
@@ -325,6 +478,20 @@ class SqlStore:
         values = {"value": value, "updated_at": now_ms()}
         async with self.database.writing() as connection:
             await _upsert(connection, schema.facts, {"name": name}, values)
+
+    # --- the end of rows --------------------------------------------------------------------------------------------
+
+    async def purge_before(self, moment_ms: int, *, dry_run: bool = False) -> Mapping[str, int]:
+        """Deletes batches that were finished before a moment, with all their rows; see `purge.py`.
+
+        Args:
+            moment_ms: Milliseconds since 1970 UTC.
+            dry_run: Counts only.
+
+        Returns:
+            Table to rows deleted; with `dry_run` to those that would be.
+        """
+        return await purge.before(self.database, moment_ms, dry_run=dry_run)
 
     async def read_all(self, statement: Any) -> AsyncIterator[Mapping[str, Any]]:
         """Rows of a SELECT, for reports and checks."""
@@ -348,12 +515,18 @@ def _page(wanted: Any, key: Any, after: str | None, limit: int) -> Any:
     return wanted.order_by(key).limit(limit)
 
 
+async def _model_runs(connection: AsyncConnection, batch_id: str) -> tuple[ModelRun, ...]:
+    geo = schema.geo_runs
+    wanted = select(geo).where(geo.c.batch_id == batch_id).order_by(geo.c.model, geo.c.run_id)
+    return tuple(_model_run(entry) for entry in await connection.execute(wanted))
+
+
 def _model_run(row: Row[Any]) -> ModelRun:
     values = dict(row._mapping)
     values.pop("score")
     values["started_at_ms"] = values.pop("started_at")
     values["finished_at_ms"] = values.pop("finished_at")
-    return ModelRun(**values)
+    return ModelRun.from_dict(values)  # in another system's table more may be null than in ours
 
 
 def _foreign_batch(model_runs: Sequence[ModelRun]) -> Batch | None:
@@ -372,12 +545,3 @@ async def _upsert(
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     statement = insert(table).values({**keys, **values})
     await connection.execute(statement.on_conflict_do_update(index_elements=list(keys), set_=dict(values)))
-
-
-async def _requeue_expired(connection: AsyncConnection, batch_id: str | None = None) -> None:
-    table = schema.geo_runs
-    expired = table.c.lease_expires_at_ms.is_(None) | (table.c.lease_expires_at_ms <= now_ms())
-    wanted = update(table).where(table.c.status == "running", expired)
-    if batch_id is not None:
-        wanted = wanted.where(table.c.batch_id == batch_id)
-    await connection.execute(wanted.values(status="queued", lease_owner=None, lease_expires_at_ms=None))

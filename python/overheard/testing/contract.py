@@ -1,11 +1,11 @@
-"""The suite that every `Store` must pass, one test a clause of `overheard.protocols.Store`. Ours passes it first.
+"""The suite that every `Store` must pass, one test a clause of `protocols.Store`, `LeaseStore`, `ClaimStore`.
 
 In a test module of yours:
 
     TestMyStore = store_contract(MyStore)                 # a function or class that gives an empty store, or
     TestMyStore = store_contract(make, reopen=again)      # the same persistence opened anew, for clause 3
 
-Needs pytest to run as a suite; `check_store` runs all clauses without it.
+Ours passes it first. Needs pytest to run as a suite; `check_store` runs all clauses without it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 from overheard._core import ExistingKey, QuestionRun
 from overheard._handlers import call
 from overheard.batch import Batch, ModelRun
+from overheard.testing import _claims, _insights, _leases, _replay
 from overheard.testing.records import make_batch, make_extraction, make_model_run, make_question_run
 
 Clause = Callable[["_Bench"], Awaitable[None]]
@@ -43,6 +44,9 @@ class _Bench:
     async def keys(self, batch: Batch, after: str | None = None, limit: int = 1000) -> list[ExistingKey]:
         page = await self("existing_keys", batch.batch_id, after, limit)
         return [entry if isinstance(entry, ExistingKey) else ExistingKey(**entry) for entry in page]
+
+    async def close(self) -> None:
+        await _close(self.store)
 
     async def runs(self, batch: Batch, after: str | None = None, limit: int = 1000) -> list[QuestionRun]:
         page = await self("question_runs", batch.batch_id, after, limit)
@@ -215,6 +219,10 @@ CLAUSES: tuple[Clause, ...] = (
     failed_extractions_write_no_rows,
     a_new_run_removes_its_extraction,
     unknown_batches_are_empty,
+    *_leases.CLAUSES,
+    *_claims.CLAUSES,
+    *_insights.CLAUSES,
+    *_replay.CLAUSES,
 )
 """The clauses, in their order."""
 
@@ -234,7 +242,8 @@ def store_contract(make: Callable[[], Any], *, reopen: Callable[[Any], Any] | No
 
     Args:
         make: Gives an empty store.
-        reopen: Given the store, gives another object over the same persistence; None: clause 3 sees one object only.
+        reopen: Given the store, gives another object over the same persistence; None: clause 3 sees one object only,
+            and clause 16 is not tested.
     """
     tests = {
         f"test_{number:02}_{clause.__name__}": _test(clause, make, reopen) for number, clause in enumerate(CLAUSES, 1)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Chunk, ROW_RETRIES, Work, without_location};
+use super::{Chunk, RETRIGGERS, ROW_RETRIES, Work};
 use crate::domain::{MicroUsd, Outcome, RunStatus};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::Level;
@@ -14,6 +14,8 @@ use crate::http::retry::CallKind;
 use crate::journal::Submission;
 use crate::pipeline::boards::{Board, Opened};
 use crate::pipeline::call::Rules;
+use crate::pipeline::lost::LIST_MARGIN_MS;
+use crate::pipeline::note::Note;
 use crate::pipeline::work::{Done, Job, Ticket};
 use crate::providers::{Ask, Download, Listed, Progress};
 
@@ -29,8 +31,6 @@ const NOT_KNOWN_YET: Duration = Duration::from_secs(60);
 const DOWNLOAD_TRIES: u32 = 30;
 /// Between two such downloads when the provider gives no hint.
 const DOWNLOAD_WAIT: Duration = Duration::from_secs(2);
-/// The list reaches back this far before the submission, for clocks that differ.
-const LIST_MARGIN_MS: i64 = 10 * 60 * 1000;
 
 impl Work {
     /// Waits for a snapshot and settles its rows. Returns what is to be asked again. The place is held until then.
@@ -42,9 +42,14 @@ impl Work {
                 self.pair.account.limits.calls.succeeded();
                 self.settle_rows(submission, chunk, outcomes).await
             }
-            Err(error) if matches!(error.kind, ErrorKind::SnapshotFailed | ErrorKind::SnapshotGone) => {
-                // It ended without data and without a charge: its rows failed.
-                let outcomes = asks.iter().map(|_| Outcome::failed(error.clone())).collect();
+            Err(error) if matches!(error.kind, ErrorKind::SnapshotFailed | ErrorKind::SnapshotGone | ErrorKind::Record) => {
+                // Failed: it ended without data and without a charge. Gone, or somebody else's: nobody can say what ours was charged.
+                let lost = |ask: &Ask| match error.kind {
+                    ErrorKind::SnapshotGone | ErrorKind::Record => self.pair.provider.worst_case(ask),
+                    _ => MicroUsd::ZERO,
+                };
+                let failed = |ask| Outcome { maybe_charged_micro_usd: lost(ask), ..Outcome::failed(error.clone()) };
+                let outcomes = asks.iter().map(failed).collect();
                 self.settle_rows(submission, chunk, outcomes).await
             }
             Err(error) => {
@@ -72,19 +77,15 @@ impl Work {
         let mut wait = if resumed { Duration::ZERO } else { first };
         let mut slow = SLOW_POLL.0;
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.session.abort.cancelled() => {
-                    return Err(Error::new(ErrorKind::Cancelled, "the run was stopped and its grace is over"));
-                }
-            }
+            self.wait(wait).await?;
             match self.progress(id, created_at_ms, &opened.0).await {
                 Ok(Progress::Ready) => break,
                 Ok(Progress::Failed(words)) => {
-                    return Err(Error::new(ErrorKind::SnapshotFailed, format!("snapshot {id} ended without data: {words}")));
+                    self.warn(format!("snapshot {id} ended without data: {words}")); // its id stays out of the results
+                    return Err(Error::new(ErrorKind::SnapshotFailed, format!("the snapshot ended without data: {words}")));
                 }
                 Ok(Progress::Pending) => {}
-                Err(error) if error.kind == ErrorKind::SnapshotGone && self.age(created_at_ms) < NOT_KNOWN_YET => {}
+                Err(error) if is_not_known_yet(&error) && self.session.age(created_at_ms) < NOT_KNOWN_YET => {}
                 Err(error) => return Err(error),
             }
             if Instant::now() >= deadline {
@@ -92,8 +93,9 @@ impl Work {
             }
             let share = if opened.0.is_listed() { LIST_POLL_SHARE } else { POLL_SHARE };
             wait = Duration::from_millis(settings.min_poll_ms).max(began.elapsed().mul_f64(share));
-            if self.pair.account.limits.throttle.is_slow() {
-                wait = wait.max(slow);
+            let limits = &self.pair.account.limits;
+            if limits.is_slow() {
+                wait = wait.max(slow) * limits.poll_factor();
                 slow = slow.mul_f64(1.5).min(SLOW_POLL.1);
             }
         }
@@ -101,6 +103,15 @@ impl Work {
             self.session.learned.took(model, began.elapsed());
         }
         self.download(id, asks).await
+    }
+
+    /// Waits, unless the grace after a stop is over.
+    async fn wait(&self, wait: Duration) -> Result<()> {
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(wait) => Ok(()),
+            () = self.session.abort.cancelled() => Err(Error::new(ErrorKind::Cancelled, "the run was stopped and its grace is over")),
+        }
     }
 
     /// Where the snapshot stands: asked alone, or read from the shared list when many are open.
@@ -120,11 +131,8 @@ impl Work {
         self.free(protocol.progress(id)?, |reply| protocol.decode_progress(&reply)).await
     }
 
-    fn age(&self, created_at_ms: i64) -> Duration {
-        Duration::from_millis(u64::try_from(self.session.context.clock.now_ms() - created_at_ms).unwrap_or(0))
-    }
-
-    async fn list(&self, from_ms: i64) -> Result<Vec<Listed>> {
+    /// Submissions of the dataset since then.
+    pub(super) async fn list(&self, from_ms: i64) -> Result<Vec<Listed>> {
         let protocol = self.protocol()?;
         self.free(protocol.list(from_ms)?, |reply| protocol.decode_list(&reply)).await
     }
@@ -134,6 +142,13 @@ impl Work {
         for _ in 0..DOWNLOAD_TRIES {
             let request = protocol.download(id)?;
             match self.free(request, |reply| protocol.decode_download(asks, &reply)).await? {
+                Download::Rows { received, foreign, .. } if received > 0 && foreign >= received => {
+                    self.warn(format!(
+                        "snapshot {id} answers other questions: the provider named it for a submission that is not its own"
+                    ));
+                    let words = "the provider named a snapshot that answers other questions; what became of these is not known";
+                    return Err(Error::new(ErrorKind::Record, words).with(|context| context.maybe_charged = true));
+                }
                 Download::Rows { outcomes, received, foreign } => {
                     if received != asks.len() || foreign > 0 {
                         let foreign =
@@ -147,7 +162,7 @@ impl Work {
                 }
                 Download::NotReady(hint) => {
                     let least = Duration::from_millis(self.session.settings.datasets.min_poll_ms);
-                    tokio::time::sleep(hint.map_or(DOWNLOAD_WAIT, Duration::from_millis).max(least)).await;
+                    self.wait(hint.map_or(DOWNLOAD_WAIT, Duration::from_millis).max(least)).await?;
                 }
             }
         }
@@ -155,10 +170,14 @@ impl Work {
     }
 
     /// A call that costs nothing.
-    async fn free<T>(&self, request: crate::http::HttpRequest, mut read: impl FnMut(HttpResponse) -> Result<T>) -> Result<T> {
+    pub(super) async fn free<T>(
+        &self,
+        request: crate::http::HttpRequest,
+        mut read: impl FnMut(HttpResponse) -> Result<T>,
+    ) -> Result<T> {
         let protocol = self.protocol()?;
         let read = |reply: HttpResponse| if reply.is_success() { read(reply) } else { Err(protocol.error(&[], &reply)) };
-        let rules = Rules { kind: CallKind::Free, cap: None, intent: None };
+        let rules = Rules { kind: CallKind::Free, cap: None, note: Note::None, purse: None };
         match self.session.call(&self.pair.account, rules, &request, read).await {
             Ok(called) => Ok(called.value),
             Err(failure) => Err(failure.error),
@@ -170,7 +189,7 @@ impl Work {
     async fn settle_rows(&self, submission: Submission, chunk: Chunk, outcomes: Vec<Outcome>) -> Vec<Chunk> {
         let found = chunk.jobs.into_iter().zip(outcomes).filter(|(job, _)| job.wanted);
         let (jobs, outcomes): (Vec<Job>, Vec<Outcome>) = found.unzip();
-        let chunk = Chunk { jobs, retries_left: chunk.retries_left };
+        let chunk = Chunk { jobs, ..chunk };
         self.correct_budget(&chunk.jobs, &outcomes);
         let finished_ms = self.session.context.clock.now_ms();
         let (mut rows, mut again) = (Vec::new(), Vec::new());
@@ -205,23 +224,38 @@ impl Work {
         let mut chunks = Vec::new();
         while !again.is_empty() {
             let rest = again.split_off(size.min(again.len()));
-            chunks.push(Chunk { jobs: std::mem::replace(&mut again, rest), retries_left: chunk.retries_left - 1 });
+            let jobs = std::mem::replace(&mut again, rest);
+            chunks.push(Chunk { jobs, retries_left: chunk.retries_left - 1, retriggers_left: RETRIGGERS });
         }
         chunks
     }
 
-    /// The trigger (or the take-over from the journal) booked the worst case; the rows tell the charge.
-    fn correct_budget(&self, jobs: &[Job], outcomes: &[Outcome]) {
-        let charged: MicroUsd = outcomes.iter().map(|outcome| outcome.cost_micro_usd.unwrap_or_default()).sum();
-        let booked: MicroUsd = jobs.iter().map(|job| self.pair.provider.worst_case(&job.ask)).sum();
-        self.session.budget.correct(MicroUsd(charged.0 - booked.0));
+    /// The trigger (or the take-over from the journal) booked the worst case; the rows tell the charge, or that it is not known: then
+    /// the worst case stays booked.
+    pub(super) fn correct_budget(&self, jobs: &[Job], outcomes: &[Outcome]) {
+        let worst = |job: &Job| self.pair.provider.worst_case(&job.ask);
+        let charge = |(job, outcome): (&Job, &Outcome)| {
+            outcome.cost_micro_usd.unwrap_or_else(|| worst(job)).plus(outcome.maybe_charged_micro_usd)
+        };
+        let booked: MicroUsd = jobs.iter().map(worst).sum();
+        let charged: MicroUsd = jobs.iter().zip(outcomes).map(charge).sum();
+        if let Some(over) = self.session.budget.correct_charge(charged, booked) {
+            let dearest = jobs.iter().zip(outcomes).max_by_key(|pair| charge(*pair));
+            let cell = dearest.map_or_else(String::new, |(job, _)| job.ask.key.to_string());
+            self.session.over_reserved(&self.pair.stop, self.pair.provider.model(), &cell, over);
+        }
     }
 
-    async fn close(&self, submission: &str) {
+    pub(super) async fn close(&self, submission: &str) {
         if let Err(error) = self.session.journal.closed(submission).await {
             self.session.host.log(Level::Error, error.to_string());
         }
     }
+}
+
+/// A snapshot that the provider does not know may be too new; one that it calls expired is not.
+fn is_not_known_yet(error: &Error) -> bool {
+    error.kind == ErrorKind::SnapshotGone && error.context.code.as_deref() != Some("snapshot_expired")
 }
 
 /// True for a row that failed in a way another try may mend.
@@ -233,14 +267,14 @@ fn may_succeed(outcome: &Outcome) -> bool {
 /// The job to ask again, when the row failed in a way that another try may mend.
 fn asked_again(job: &Job, outcome: &Outcome, retries_left: u8, surface: &str) -> Option<Job> {
     let error = outcome.error.as_ref()?;
-    if retries_left == 0 || !may_succeed(outcome) {
+    // A failed row that was, or may have been, charged is stored, so that its charge stands in a row; a resume asks it again.
+    let charged = (outcome.cost_micro_usd, outcome.maybe_charged_micro_usd) != (Some(MicroUsd::ZERO), MicroUsd::ZERO);
+    if retries_left == 0 || !may_succeed(outcome) || charged {
         return None;
     }
-    let mut job = job.clone();
-    job.carried.0 += outcome.cost_micro_usd.unwrap_or_default().0;
-    job.carried.1 += outcome.maybe_charged_micro_usd.0;
+    let job = job.clone();
     // A country can make Perplexity's page fail (seen by others); the second try goes without it, which the outcome shows.
     let location_suspected =
         surface == "perplexity" && error.context.code.as_deref() == Some("selector_timeout") && job.ask.location.is_some();
-    Some(if location_suspected { without_location(job) } else { job })
+    Some(if location_suspected { job.without_location() } else { job })
 }

@@ -3,6 +3,7 @@
 //! A paused turn (`pause_turn`) is continued by sending the assistant's content back unchanged, at most
 //! `settings.max_continuations` times; usage and charge add up over the parts.
 
+mod batch;
 mod error;
 mod message;
 mod structured;
@@ -198,7 +199,7 @@ impl DirectProvider for Anthropic {
         let last = messages.last().ok_or_else(|| Error::internal("decode was called without a reply"))?;
         if last.is_paused() && replies.len() as u64 <= u64::from(self.max_continuations) {
             let so_far: Vec<&RawValue> = messages.iter().filter_map(Message::blocks).collect();
-            let searched = messages.iter().map(|message| message.usage().searches).sum();
+            let searched = messages.iter().fold(0, |sum: u64, message| sum.saturating_add(message.usage().searches));
             return self.say(ask, &so_far, searched).map(Turn::Continue);
         }
         let turns = Turns::of(&messages);

@@ -1,7 +1,9 @@
 //! An Anthropic model under a JSON schema: `output_config.format`. Never together with search: a citation and a schema
 //! exclude each other, and a forced finish after a search leaks raw citation markup.
 
-use serde_json::json;
+use std::time::Duration;
+
+use serde_json::{Value, json};
 
 use super::message::Message;
 use super::{Endpoint, error};
@@ -15,14 +17,34 @@ use crate::providers::{StructuredModel, StructuredReply, estimates};
 /// An Anthropic model as an extraction model.
 #[derive(Debug)]
 pub(crate) struct AnthropicStructured {
-    endpoint: Endpoint,
+    pub(super) endpoint: Endpoint,
     price: Price,
     max_output_tokens: u32,
+    /// Time limits of a batch's free calls.
+    pub(super) poll: Duration,
+    pub(super) download: Duration,
 }
 
 impl AnthropicStructured {
     pub(crate) fn new(model: &str, price: Price, settings: &Settings) -> Self {
-        Self { endpoint: Endpoint::new(model, settings), price, max_output_tokens: settings.extraction_max_output_tokens }
+        Self {
+            endpoint: Endpoint::new(model, settings),
+            price,
+            max_output_tokens: settings.extraction_max_output_tokens,
+            poll: Duration::from_millis(settings.timeouts.poll_ms),
+            download: Duration::from_millis(settings.timeouts.download_ms),
+        }
+    }
+
+    pub(super) fn params(&self, request: &StructuredRequest) -> Value {
+        // No temperature: newer models refuse it.
+        json!({
+            "model": self.endpoint.model,
+            "max_tokens": self.max_output_tokens,
+            "system": request.system,
+            "messages": [{"role": "user", "content": request.user}],
+            "output_config": {"format": {"type": "json_schema", "schema": request.schema}},
+        })
     }
 }
 
@@ -36,14 +58,7 @@ impl StructuredModel for AnthropicStructured {
     }
 
     fn request(&self, request: &StructuredRequest) -> Result<HttpRequest> {
-        // No temperature: newer models refuse it.
-        self.endpoint.post(&json!({
-            "model": self.endpoint.model,
-            "max_tokens": self.max_output_tokens,
-            "system": request.system,
-            "messages": [{"role": "user", "content": request.user}],
-            "output_config": {"format": {"type": "json_schema", "schema": request.schema}},
-        }))
+        self.endpoint.post(&self.params(request))
     }
 
     fn decode(&self, reply: &HttpResponse) -> Result<StructuredReply> {

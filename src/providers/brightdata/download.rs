@@ -12,7 +12,7 @@ use super::{BrightData, error};
 use crate::domain::Outcome;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::HttpResponse;
-use crate::providers::wire::{Caller, Maybe, Spare, repaired};
+use crate::providers::wire::{Caller, LONGEST_LIST, Maybe, Spare, repaired};
 use crate::providers::{Ask, Download, Progress};
 
 type Rows<'a> = Vec<(&'a RawValue, Row<'a>)>;
@@ -105,20 +105,47 @@ fn read(body: &[u8]) -> Option<Rows<'_>> {
     Some(rows)
 }
 
+/// The elements of an array, and only of an array, up to [`LONGEST_LIST`]: each becomes a row, hundreds of times the bytes of an
+/// element such as `1`.
+struct Elements<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Elements<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> serde::de::Visitor<'de> for Reader {
+            type Value = Elements<'de>;
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("an array")
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Self::Value, A::Error> {
+                let mut elements = Vec::new();
+                while elements.len() < LONGEST_LIST {
+                    let Some(element) = list.next_element()? else { return Ok(Elements(elements)) };
+                    elements.push(element);
+                }
+                while list.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+                Ok(Elements(elements))
+            }
+        }
+        deserializer.deserialize_seq(Reader)
+    }
+}
+
 /// The documents of the body: the elements of an array (also one below `data`), else each line's object.
 fn documents(body: &[u8]) -> Option<Vec<&RawValue>> {
     #[derive(Deserialize)]
     struct Wrapped<'a> {
         #[serde(borrow)]
-        data: Vec<&'a RawValue>,
+        data: Elements<'a>,
     }
     match body.trim_ascii().first()? {
-        b'[' => serde_json::from_slice(body).ok(),
+        b'[' => serde_json::from_slice::<Elements<'_>>(body).ok().map(|elements| elements.0),
         b'{' => {
             // One object, or several one after another: JSON lines, whatever breaks them.
-            let lines: Vec<&RawValue> = serde_json::Deserializer::from_slice(body).into_iter().collect::<Result<_, _>>().ok()?;
+            let lines = serde_json::Deserializer::from_slice(body).into_iter().take(LONGEST_LIST);
+            let lines: Vec<&RawValue> = lines.collect::<Result<_, _>>().ok()?;
             match lines.as_slice() {
-                [only] => Some(serde_json::from_str::<Wrapped<'_>>(only.get()).map_or(vec![*only], |wrapped| wrapped.data)),
+                [only] => Some(serde_json::from_str::<Wrapped<'_>>(only.get()).map_or(vec![*only], |wrapped| wrapped.data.0)),
                 _ => Some(lines),
             }
         }

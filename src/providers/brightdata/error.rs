@@ -58,9 +58,10 @@ pub(super) fn of_reply(caller: &Caller<'_>, dataset_variable: &str, asks: &[Ask]
 fn meaning(status: u16, words: &str, code: Option<&str>) -> Option<ErrorKind> {
     let has = |pieces: &[&str]| pieces.iter().any(|piece| words.contains(piece));
     Some(match status {
-        400 | 402 | 403 | 429 if has(&["account is suspended", "customer is not active"]) => ErrorKind::Auth,
+        // 402 is about money whatever it says: an account without funds is called suspended, too.
         400 | 402 | 403 | 429
-            if code == Some("client_10100")
+            if status == 402
+                || code == Some("client_10100")
                 || has(&[
                     "insufficient fund",
                     "insufficient balance",
@@ -77,6 +78,7 @@ fn meaning(status: u16, words: &str, code: Option<&str>) -> Option<ErrorKind> {
         {
             ErrorKind::QuotaExhausted
         }
+        400 | 403 | 429 if has(&["account is suspended", "customer is not active"]) => ErrorKind::Auth,
         400 if has(&["snapshot is expired"]) => ErrorKind::SnapshotGone,
         400 if has(&["snapshot is empty"]) => ErrorKind::SnapshotFailed,
         400 | 404 | 409 if has(&["not ready", "building"]) => ErrorKind::Overloaded,

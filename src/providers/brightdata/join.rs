@@ -1,4 +1,5 @@
-//! Which row answers which question: by `index`, then `input.index`, then prompt and country. Never by position.
+//! Which row answers which question: by `index`, then `input.index`, then prompt and country. Never by position. A row whose
+//! own input is another question is not joined by its number: every submission counts from 1.
 //!
 //! A pure function of the set of rows: their order only decides between two equally good rows of the same time for the same
 //! question. A row that fits no question is foreign and counted.
@@ -23,7 +24,8 @@ pub(super) fn join(engine: &Engine, asks: &[Ask], rows: &[Row<'_>], with_country
     let mut candidates: Vec<Vec<usize>> = vec![Vec::new(); asks.len()];
     let (mut pools, mut foreign): (HashMap<usize, Vec<usize>>, usize) = (HashMap::new(), 0);
     for (place, row) in rows.iter().enumerate() {
-        if let Some(slot) = index_of(row, asks.len()).and_then(|ask| candidates.get_mut(ask)) {
+        let numbered = index_of(row, asks.len()).filter(|ask| asks.get(*ask).is_some_and(|ask| !is_input_of_another(ask, row)));
+        if let Some(slot) = numbered.and_then(|ask| candidates.get_mut(ask)) {
             slot.push(place);
             continue;
         }
@@ -78,6 +80,12 @@ fn index_of(row: &Row<'_>, asks: usize) -> Option<usize> {
         .flatten()
         .filter_map(|index| usize::try_from(index).ok()?.checked_sub(1))
         .find(|position| *position < asks)
+}
+
+/// True when the input that the row echoes is another question. Its `prompt` alone proves nothing: scrapers add words to it.
+fn is_input_of_another(ask: &Ask, row: &Row<'_>) -> bool {
+    let input = row.input.0.as_ref().and_then(|echo| echo.prompt.filled());
+    input.is_some_and(|prompt| !same_words(prompt, &ask.question))
 }
 
 /// True when the row echoes the ask's prompt, and no other country.

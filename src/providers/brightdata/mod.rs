@@ -19,9 +19,11 @@ use std::time::Duration;
 use http::header::AUTHORIZATION;
 use serde::Deserialize;
 
+use text::same_words;
+
 use super::estimates;
-use super::wire::{Caller, Spare, Text, object, retry_after_ms};
-use super::{Ask, Download, Listed, Progress, Protocol, Provider, SnapshotProvider, asking};
+use super::wire::{Caller, Spare, Text, iso_of_ms, object, retry_after_ms};
+use super::{Ask, Download, Inputs, Listed, Progress, Protocol, Provider, SnapshotProvider, asking};
 use crate::config::{Secret, Settings, Timeouts};
 use crate::domain::{MicroUsd, Price, Usage};
 use crate::error::{Error, ErrorKind, Result};
@@ -189,7 +191,7 @@ impl SnapshotProvider for BrightData {
     }
 
     fn list(&self, from_ms: i64) -> Result<HttpRequest> {
-        let (from, limit) = (listing::iso_of_ms(from_ms), LIST_LIMIT.to_string());
+        let (from, limit) = (iso_of_ms(from_ms), LIST_LIMIT.to_string());
         let query = [("dataset_id", self.dataset.as_str()), ("from_date", &from), ("limit", &limit)];
         // 5,000 lines do not fit into the cap of a poll.
         self.get(&["snapshots"], &query, self.timeouts.poll_ms, SMALL_CAP * 4)
@@ -203,17 +205,16 @@ impl SnapshotProvider for BrightData {
         self.get(&["snapshot", id, "input"], &[], self.timeouts.poll_ms, SMALL_CAP)
     }
 
-    fn are_inputs_of(&self, asks: &[Ask], reply: &HttpResponse) -> Result<bool> {
-        let found = listing::decode_inputs(&self.caller(), reply)?;
-        let mut sent: Vec<(u64, String, String)> = asks
-            .iter()
-            .zip(1..)
-            .map(|(ask, index)| {
-                (index, ask.question.to_string(), self.engine.country(ask, self.with_country).unwrap_or_default())
-            })
-            .collect();
-        sent.sort();
-        Ok(found == sent)
+    fn match_inputs(&self, asks: &[Ask], reply: &HttpResponse) -> Result<Inputs> {
+        let (inputs, numbered) = listing::decode_inputs(&self.caller(), reply)?;
+        let mut free: Vec<(usize, &Ask)> = asks.iter().enumerate().collect();
+        let take = |input: &listing::Input| {
+            let country = |ask: &Ask| self.engine.country(ask, self.with_country).unwrap_or_default();
+            let is = |ask: &Ask| same_words(&ask.question, &input.prompt) && country(ask).eq_ignore_ascii_case(&input.country);
+            let place = free.iter().position(|(_, ask)| is(ask))?;
+            Some(free.remove(place).0)
+        };
+        Ok(Inputs { asks: inputs.iter().map(take).collect(), numbered })
     }
 
     fn download(&self, id: &str) -> Result<HttpRequest> {

@@ -11,7 +11,7 @@ use super::citations::{self, Entry};
 use super::text;
 use crate::domain::{Outcome, Price, RunStatus, Usage};
 use crate::error::{Error, ErrorKind};
-use crate::providers::wire::{Caller, Count, Flag, List, Maybe, Text, excerpt};
+use crate::providers::wire::{Caller, Count, Flag, List, Maybe, Text};
 use crate::providers::{answer, estimates};
 
 /// The columns that are read, of all three engines.
@@ -158,14 +158,14 @@ impl Row<'_> {
 
     fn failure(&self, caller: &Caller<'_>) -> Error {
         let words = self.error.filled().unwrap_or("no reason given");
-        let code = self.error_code.filled();
-        let told = code.map(|code| format!(" ({code})")).unwrap_or_default();
+        let code = self.error_code.filled().map(|code| caller.words(code));
+        let told = code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
         let message = format!("{} has an error row for this question: {}{told}", caller.title, caller.words(words));
-        let class = class_of(words).or_else(|| code.map(class_of_code)).unwrap_or_else(|| "record_error".to_owned());
+        let class = class_of(words).or_else(|| code.as_deref().map(class_of_code)).unwrap_or_else(|| "record_error".to_owned());
         Error::new(ErrorKind::Record, message).with(|context| {
             context.provider = Some(caller.provider.to_owned());
             context.code = Some(class);
-            context.body = Some(excerpt(words, crate::error::BODY_EXCERPT));
+            context.body = Some(caller.excerpt(words));
         })
     }
 }

@@ -4,6 +4,8 @@
 
 use std::borrow::Cow;
 
+use unicode_normalization::UnicodeNormalization;
+
 /// Fewest characters of an answer. Shorter ones were stars, time stamps and button labels in every report.
 pub(super) const SHORTEST: usize = 20;
 
@@ -56,9 +58,11 @@ pub(super) fn not_an_answer(text: &str, question: &str) -> Option<&'static str> 
     }
 }
 
-/// Equal but for case and white space. Stops at the first difference: one side is often a whole answer.
+/// Equal but for case, white space and Unicode form (NFKC). Stops at the first difference: one side is often a whole answer.
 pub(super) fn same_words(one: &str, other: &str) -> bool {
-    let same = |one: &str, other: &str| one.chars().flat_map(char::to_lowercase).eq(other.chars().flat_map(char::to_lowercase));
+    let same = |one: &str, other: &str| {
+        one == other || one.nfkc().flat_map(char::to_lowercase).eq(other.nfkc().flat_map(char::to_lowercase))
+    };
     let (mut one, mut other) = (one.split_whitespace(), other.split_whitespace());
     loop {
         match (one.next(), other.next()) {

@@ -2,6 +2,7 @@
 //!
 //! This file holds what both APIs share: the account, the model's family, prices. It sends nothing and decodes nothing itself.
 
+mod batch;
 mod chat;
 mod error;
 mod responses;

@@ -2,6 +2,8 @@
 //!
 //! The reply's JSON is handed on unread. Refusal and truncation are errors here; what they cost is told by `charge`.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{Endpoint, chat, error, is_reasoning, responses};
@@ -9,15 +11,18 @@ use crate::config::Settings;
 use crate::domain::{MicroUsd, Price, StructuredRequest, Usage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{HttpRequest, HttpResponse};
-use crate::providers::wire::Spare;
+use crate::providers::wire::{Caller, Spare};
 use crate::providers::{StructuredModel, StructuredReply, estimates};
 
 /// An OpenAI model as an extraction model.
 #[derive(Debug)]
 pub(crate) struct OpenAiStructured {
-    endpoint: Endpoint,
+    pub(super) endpoint: Endpoint,
     price: Price,
     max_output_tokens: u32,
+    /// Time limits of a batch's free calls.
+    pub(super) poll: Duration,
+    pub(super) download: Duration,
 }
 
 /// What both APIs say of a finished structured reply.
@@ -30,10 +35,20 @@ struct Finished {
 
 impl OpenAiStructured {
     pub(crate) fn new(model: &str, price: Price, settings: &Settings) -> Self {
-        Self { endpoint: Endpoint::new(model, settings), price, max_output_tokens: settings.extraction_max_output_tokens }
+        Self {
+            endpoint: Endpoint::new(model, settings),
+            price,
+            max_output_tokens: settings.extraction_max_output_tokens,
+            poll: Duration::from_millis(settings.timeouts.poll_ms),
+            download: Duration::from_millis(settings.timeouts.download_ms),
+        }
     }
 
-    fn body(&self, request: &StructuredRequest) -> Value {
+    pub(super) fn caller(&self) -> Caller<'_> {
+        self.endpoint.caller()
+    }
+
+    pub(super) fn body(&self, request: &StructuredRequest) -> Value {
         let model = self.endpoint.model.as_str();
         let messages = json!([{"role": "system", "content": request.system}, {"role": "user", "content": request.user}]);
         let format = json!({"name": request.schema_name, "schema": request.schema, "strict": true});

@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
+use crate::config::Redactor;
 use crate::error::{BODY_EXCERPT, Error, ErrorKind};
 use crate::http::HttpResponse;
 
-/// Who was called, for words and for redaction.
-#[derive(Debug, Clone, Copy)]
+/// Who was called, for words and for redaction. Not printable: it holds the key as it is.
+#[derive(Clone, Copy)]
 pub(crate) struct Caller<'a> {
     /// `openai`.
     pub(crate) provider: &'static str,
@@ -35,6 +36,8 @@ pub(crate) struct Failure {
 
 /// Longest piece of the provider's words inside a message, in characters.
 const WORDS: usize = 300;
+/// Longest code or request id of the provider, in characters.
+const NAME: usize = 200;
 
 impl Caller<'_> {
     /// The error of a reply: `<title> API returned status <n>: <words>`, with what to check.
@@ -60,11 +63,9 @@ impl Caller<'_> {
         Error::new(kind, message).with(|context| {
             context.provider = Some(self.provider.to_owned());
             context.status_code = Some(reply.status);
-            context.code = failure.code;
-            context.request_id = ["x-request-id", "request-id", "x-brd-request-id"]
-                .iter()
-                .find_map(|name| reply.header(name).map(str::to_owned))
-                .or(failure.request_id);
+            context.code = failure.code.map(|code| self.name(&code));
+            let header = ["x-request-id", "request-id", "x-brd-request-id"].iter().find_map(|name| reply.header(name));
+            context.request_id = header.or(failure.request_id.as_deref()).map(|id| self.name(id));
             context.retry_after_ms = retry_after_ms(reply);
             context.should_retry = match reply.header("x-should-retry").map(str::trim) {
                 Some("true") => Some(true),
@@ -74,9 +75,9 @@ impl Caller<'_> {
             if kind == ErrorKind::Auth {
                 context.field = Some(self.key_variable.to_owned());
             }
-            let cut = reply.body.get(..BODY_EXCERPT * 4).unwrap_or(&reply.body);
-            let body = excerpt(&self.redact(&String::from_utf8_lossy(cut)), BODY_EXCERPT);
-            context.body = Some(body).filter(|body| !body.is_empty());
+            // Cut after it is redacted, and generously before: half a key at the end is no key any more to the one who looks.
+            let cut = reply.body.get(..BODY_EXCERPT * 8).unwrap_or(&reply.body);
+            context.body = Some(self.excerpt(&String::from_utf8_lossy(cut))).filter(|body| !body.is_empty());
         })
     }
 
@@ -94,9 +95,22 @@ impl Caller<'_> {
         excerpt(&text.split_whitespace().collect::<Vec<_>>().join(" "), WORDS)
     }
 
+    /// What an error keeps of the provider's text.
+    pub(crate) fn excerpt(&self, text: &str) -> String {
+        excerpt(&self.redact(text), BODY_EXCERPT)
+    }
+
+    /// A code or an id, which the provider chose: short and on one line.
+    fn name(&self, text: &str) -> String {
+        excerpt(&self.redact(text).replace(char::is_control, " "), NAME)
+    }
+
+    /// The text without the key and without every larger piece of it: providers echo the ends of a key they refuse.
     fn redact(&self, text: &str) -> String {
+        let text = text.trim();
         // Shorter "keys" are placeholders; replacing them would only garble the words.
-        if self.key.len() < 8 { text.trim().to_owned() } else { text.trim().replace(self.key, "***") }
+        let whole = if self.key.len() < 8 { text.to_owned() } else { text.replace(self.key, "***") };
+        Redactor::new([self.key]).clean(&whole).into_owned()
     }
 }
 
@@ -186,5 +200,13 @@ mod tests {
         assert_eq!(error.message, "OpenAI API returned status 429: no such key ***; check OPENAI_API_KEY");
         assert!(!format!("{error:?}").contains("secret"));
         assert_eq!(caller.words("a\u{1b}[31m\n\tb  sk-secret-123"), "a [31m b ***");
+        let key = "sk-proj-Zx81mQ7TtY4vB2nK9cD3";
+        let caller = Caller { key, ..caller };
+        let masked = "Incorrect API key provided: sk-proj-********vB2nK9cD3.";
+        let failure = Failure { message: Some(masked.into()), code: Some(format!("bad:{key}")), ..Failure::default() };
+        let body = bytes::Bytes::from(format!("{}{key}", "x".repeat(BODY_EXCERPT - 20)));
+        let error = caller.error(&HttpResponse { body, ..reply(&[("x-request-id", &format!("req-{key}"))]) }, failure);
+        let text = format!("{error} {error:?}");
+        assert!(!key.as_bytes()[8..].windows(8).any(|piece| text.contains(std::str::from_utf8(piece).unwrap())), "{text}");
     }
 }

@@ -4,19 +4,27 @@
 //! Mended: bytes that are not UTF-8, lone surrogate escapes (both become U+FFFD), raw control characters inside strings
 //! (escaped), numbers no float can hold and `NaN`/`Infinity` (null), doubled keys (the last one wins), a byte order mark.
 
+use super::MOST_REPAIRED;
+
 /// The document mended and written again; `None` when it is no JSON even so.
 pub(crate) fn repaired(body: &[u8]) -> Option<Vec<u8>> {
     let text = String::from_utf8_lossy(body);
-    let mended = mend(text.trim_start_matches('\u{feff}'));
+    let mended = mend(text.trim_start_matches('\u{feff}'))?;
     // Through a map of values: a doubled key keeps its last value.
     let value: serde_json::Value = serde_json::from_str(&mended).ok()?;
     serde_json::to_vec(&value).ok()
 }
 
-fn mend(text: &str) -> String {
+/// `None` when it holds more values than may be repaired.
+fn mend(text: &str) -> Option<String> {
     let mut mended = String::with_capacity(text.len() + 16);
-    let mut rest = text;
+    let (mut rest, mut values) = (text, 0);
     while let Some(first) = rest.chars().next() {
+        // Every value but the first of its list or object follows one of these.
+        values += usize::from(matches!(first, ',' | '[' | '{'));
+        if values > MOST_REPAIRED {
+            return None;
+        }
         rest = match first {
             '"' => string(rest, &mut mended),
             '-' | '0'..='9' | 'N' | 'I' => number(rest, &mut mended),
@@ -26,7 +34,7 @@ fn mend(text: &str) -> String {
             }
         };
     }
-    mended
+    Some(mended)
 }
 
 /// Copies the string at the start of `text`, mended, and returns what follows it.
@@ -118,6 +126,9 @@ mod tests {
 
     #[test]
     fn what_is_not() {
+        let many = format!("[{}NaN]", "1,".repeat(super::MOST_REPAIRED));
+        assert_eq!(repaired(many.as_bytes()), None, "more values than memory is spent on");
+        assert!(repaired(format!("[{}NaN]", "1,".repeat(1_000)).as_bytes()).is_some());
         for broken in [&b""[..], b"<html>", b"{\"a\":", b"{\"a\":\"\\u12\"}", b"\"\\"] {
             assert_eq!(repaired(broken), None, "{}", String::from_utf8_lossy(broken));
         }

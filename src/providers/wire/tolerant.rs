@@ -9,6 +9,8 @@ use std::marker::PhantomData;
 use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer, StrDeserializer};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::{LONGEST_LIST, LONGEST_TEXT};
+
 /// Text; anything else is absent.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Text<'a>(pub(crate) Option<Cow<'a, str>>);
@@ -108,6 +110,14 @@ macro_rules! absent {
     };
 }
 
+/// The text up to its bound.
+fn bounded(text: &str) -> &str {
+    if text.len() <= LONGEST_TEXT {
+        return text;
+    }
+    text.get(..text.floor_char_boundary(LONGEST_TEXT)).unwrap_or_default()
+}
+
 fn expecting(formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
     formatter.write_str("any value")
 }
@@ -121,10 +131,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
                 expecting(formatter)
             }
             fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Some(Cow::Borrowed(text))))
+                Ok(Text(Some(Cow::Borrowed(bounded(text)))))
             }
             fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Text(Some(Cow::Owned(text.to_owned()))))
+                Ok(Text(Some(Cow::Owned(bounded(text).to_owned()))))
             }
             absent!(bool, number, null, list, object => Text(None));
         }
@@ -206,10 +216,10 @@ impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for Either<'a, T> {
                 expecting(formatter)
             }
             fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Either::Text(Text(Some(Cow::Borrowed(text)))))
+                Ok(Either::Text(Text(Some(Cow::Borrowed(bounded(text))))))
             }
             fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Either::Text(Text(Some(Cow::Owned(text.to_owned())))))
+                Ok(Either::Text(Text(Some(Cow::Owned(bounded(text).to_owned())))))
             }
             fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Self::Value, A::Error> {
                 T::deserialize(MapAccessDeserializer::new(object)).map(Either::Object)
@@ -247,9 +257,11 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
                 let mut items = Vec::with_capacity(list.size_hint().unwrap_or(0).min(64));
-                while let Some(item) = list.next_element()? {
+                while items.len() < LONGEST_LIST {
+                    let Some(item) = list.next_element()? else { return Ok(List(items)) };
                     items.push(item);
                 }
+                while list.next_element::<IgnoredAny>()?.is_some() {}
                 Ok(List(items))
             }
             fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Self::Value, A::Error> {
@@ -299,6 +311,26 @@ mod tests {
                 assert!(sample.count.0 == Some(7) || sample.text.as_str() == "kept", "{json}: {sample:?}");
             }
         }
+    }
+
+    #[test]
+    fn s09_lists_texts_and_depth_are_bounded() {
+        let json = format!(r#"{{"list":[{}"x"],"count":7}}"#, r#""x","#.repeat(LONGEST_LIST + 10));
+        let sample: Sample<'_> = serde_json::from_str(&json).unwrap();
+        assert_eq!((sample.list.0.len(), sample.count), (LONGEST_LIST, Count(Some(7))), "what follows is still read");
+
+        let json = format!(r#"{{"text":"{}","count":7}}"#, "ü".repeat(LONGEST_TEXT / 2 + 10));
+        let sample: Sample<'_> = serde_json::from_str(&json).unwrap();
+        assert_eq!((sample.text.as_str().len(), sample.count), (LONGEST_TEXT, Count(Some(7))));
+
+        // What is skipped costs no stack, what is read is refused: here and in the second chance.
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let json = format!(r#"{{"unknown":{deep},"count":7}}"#);
+        let sample: Sample<'_> = serde_json::from_str(&json).unwrap();
+        assert_eq!(sample.count, Count(Some(7)));
+        assert!(serde_json::from_str::<serde_json::Value>(&deep).is_err());
+        assert_eq!(super::super::repaired(deep.as_bytes()), None);
+        assert!(super::super::object::<Sample<'_>>(deep.as_bytes(), &super::super::Spare::new()).is_none());
     }
 
     #[test]

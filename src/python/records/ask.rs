@@ -151,7 +151,8 @@ record!(PyExistingKey, ExistingKey, "ExistingKey", match_args("key", "status", "
     #[new]
     #[pyo3(signature = (
         key, status, *, extracted = false, cost_micro_usd = 0, maybe_charged_micro_usd = 0,
-        extraction_cost_micro_usd = 0, extraction_maybe_charged_micro_usd = 0, citations = 0, competitors = 0, error_kind = None
+        extraction_cost_micro_usd = 0, extraction_maybe_charged_micro_usd = 0, unpriced = 0, extraction_unpriced = 0,
+        citations = 0, competitors = 0, error_kind = None
     ))]
     #[allow(clippy::too_many_arguments, reason = "keyword-only in Python")]
     fn new(
@@ -162,6 +163,8 @@ record!(PyExistingKey, ExistingKey, "ExistingKey", match_args("key", "status", "
         maybe_charged_micro_usd: i64,
         extraction_cost_micro_usd: i64,
         extraction_maybe_charged_micro_usd: i64,
+        unpriced: u32,
+        extraction_unpriced: u32,
         citations: u32,
         competitors: u32,
         error_kind: Option<&str>,
@@ -175,6 +178,8 @@ record!(PyExistingKey, ExistingKey, "ExistingKey", match_args("key", "status", "
             maybe_charged_micro_usd,
             extraction_cost_micro_usd,
             extraction_maybe_charged_micro_usd,
+            unpriced,
+            extraction_unpriced,
             citations,
             competitors,
             error_kind,
@@ -214,6 +219,16 @@ record!(PyExistingKey, ExistingKey, "ExistingKey", match_args("key", "status", "
     #[getter]
     fn extraction_maybe_charged_micro_usd(&self) -> i64 {
         self.0.extraction_maybe_charged_micro_usd
+    }
+
+    #[getter]
+    fn unpriced(&self) -> u32 {
+        self.0.unpriced
+    }
+
+    #[getter]
+    fn extraction_unpriced(&self) -> u32 {
+        self.0.extraction_unpriced
     }
 
     #[getter]

@@ -104,6 +104,21 @@ record!(PyExtraction, Extraction, "Extraction", match_args("key", "evaluation", 
     }
 
     #[getter]
+    fn fingerprint(&self) -> &str {
+        &self.0.fingerprint
+    }
+
+    #[getter]
+    fn evidence<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        to_python(py, &self.0.evidence)
+    }
+
+    #[getter]
+    fn injection_suspected(&self) -> bool {
+        !self.0.evidence.injection.is_empty()
+    }
+
+    #[getter]
     fn evaluation(&self) -> PyOrgEvaluation {
         PyOrgEvaluation::wrap(self.0.evaluation.clone())
     }

@@ -15,4 +15,4 @@ pub(super) use outcome::PyOutcome;
 pub(super) use question_run::PyQuestionRun;
 pub(super) use record::{FromRecord, Record, json, restore};
 pub(super) use small::{PyCitation, PyCompetitor, PyExtractedCitation, PyOrgEvaluation, PyUsage};
-pub(super) use small::{ownership_word, sentiment_word};
+pub(super) use small::{class_word, ownership_word, sentiment_word, source_word};

@@ -3,9 +3,11 @@
 
 use pyo3::prelude::*;
 
-use super::super::convert::{excerpt, optional};
+use super::super::convert::{excerpt, optional, to_python};
 use super::record::{Record, record};
-use crate::domain::{Citation, Competitor, ExtractedCitation, OrgEvaluation, Ownership, Sentiment, Usage};
+use crate::domain::{
+    Citation, CitationSource, Competitor, ExtractedCitation, OrgEvaluation, Ownership, Sentiment, SiteClass, Usage,
+};
 
 /// Implements [`Record`] for a class that owns its data.
 macro_rules! owned {
@@ -226,6 +228,31 @@ record!(PyOrgEvaluation, OrgEvaluation, "OrgEvaluation", match_args("mentioned",
     fn share_of_voice(&self) -> Option<f64> {
         self.0.share_of_voice
     }
+
+    #[getter]
+    fn sentiment_quote(&self) -> Option<&str> {
+        self.0.sentiment_quote.as_deref()
+    }
+
+    #[getter]
+    fn list_position(&self) -> Option<u32> {
+        self.0.list_position
+    }
+
+    #[getter]
+    fn occurrences(&self) -> u32 {
+        self.0.occurrences
+    }
+
+    #[getter]
+    fn prominence(&self) -> Option<f64> {
+        self.0.prominence
+    }
+
+    #[getter]
+    fn shares<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        to_python(py, &self.0.shares)
+    }
 });
 
 /// Another brand the answer names.
@@ -249,7 +276,45 @@ record!(PyCompetitor, Competitor, "Competitor", match_args("name", "position"), 
     fn position(&self) -> u32 {
         self.0.position
     }
+
+    #[getter]
+    fn occurrences(&self) -> u32 {
+        self.0.occurrences
+    }
+
+    #[getter]
+    fn parent(&self) -> Option<&str> {
+        self.0.parent.as_deref()
+    }
+
+    #[getter]
+    fn merged<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        to_python(py, &self.0.merged)
+    }
 });
+
+/// The word of a class of sites.
+pub(in crate::python) fn class_word(class: SiteClass) -> &'static str {
+    match class {
+        SiteClass::Own => "own",
+        SiteClass::Competitor => "competitor",
+        SiteClass::News => "news",
+        SiteClass::Social => "social",
+        SiteClass::Reference => "reference",
+        SiteClass::Directory => "directory",
+        SiteClass::Government => "government",
+        SiteClass::Other => "other",
+    }
+}
+
+/// The word of where a citation was found.
+pub(in crate::python) fn source_word(source: CitationSource) -> &'static str {
+    match source {
+        CitationSource::Provider => "provider",
+        CitationSource::Text => "text",
+        CitationSource::Both => "both",
+    }
+}
 
 /// A source of the answer, cleaned.
 #[pyclass(frozen, module = "overheard", name = "ExtractedCitation")]
@@ -297,5 +362,20 @@ record!(PyExtractedCitation, ExtractedCitation, "ExtractedCitation", match_args(
     #[getter]
     fn position(&self) -> u32 {
         self.0.position
+    }
+
+    #[getter]
+    fn site_class(&self) -> &'static str {
+        class_word(self.0.class)
+    }
+
+    #[getter]
+    fn source(&self) -> &'static str {
+        source_word(self.0.source)
+    }
+
+    #[getter]
+    fn cited_text(&self) -> Option<&str> {
+        self.0.cited_text.as_deref()
     }
 });

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::faults::Fault;
 use super::super::reply::Reply;
 use super::super::rng::{self, Rng};
 use super::super::sim::{Call, Sim, lock, now_ms};
@@ -19,7 +20,24 @@ pub(super) struct Batch {
     canceled_ms: Option<u64>,
     /// The results file; `None`: not ended.
     results: Option<String>,
-    counts: [usize; 3],
+    /// Succeeded, errored, cancelled, expired.
+    counts: [usize; 4],
+    /// When it would have ended by itself.
+    due_ms: u64,
+    fault: Option<Fault>,
+}
+
+impl Batch {
+    /// How many of its requests are run: all, or as many as there was time for before it expired or was cancelled.
+    fn run_requests(&self) -> usize {
+        let total = self.requests.len();
+        if let Some(fault) = self.fault.as_ref().filter(|fault| fault.is("batch_expired")) {
+            return fault.number(0).and_then(|requests| usize::try_from(requests).ok()).unwrap_or(0).min(total);
+        }
+        let Some(cancelled) = self.canceled_ms else { return total };
+        let (passed, whole) = (cancelled.saturating_sub(self.created_ms), self.due_ms.saturating_sub(self.created_ms).max(1));
+        usize::try_from(total as u64 * passed.min(whole) / whole).unwrap_or(total)
+    }
 }
 
 pub(super) fn create(call: Call<'_>, body: &Value) -> Reply {
@@ -57,8 +75,11 @@ pub(super) fn create(call: Call<'_>, body: &Value) -> Reply {
         ready_ms: call.started_ms + sim.varied(sim.config.snapshot_ms, key),
         canceled_ms: None,
         results: None,
-        counts: [0; 3],
+        counts: [0; 4],
+        due_ms: 0,
+        fault: call.fault.cloned(),
     };
+    let batch = Batch { due_ms: batch.ready_ms, ..batch };
     let reply = Reply::json(200, &object(sim, &batch));
     store.batches.push(batch);
     headers(reply, key)
@@ -73,14 +94,14 @@ fn object(sim: &Sim, batch: &Batch) -> Value {
     } else {
         "in_progress"
     };
-    let [succeeded, errored, canceled] = batch.counts;
+    let [succeeded, errored, canceled, expired] = batch.counts;
     let processing = if ended { 0 } else { batch.requests.len() };
     let end = batch.canceled_ms.unwrap_or(batch.ready_ms);
     json!({
         "id": batch.id,
         "type": "message_batch",
         "processing_status": status,
-        "request_counts": {"processing": processing, "succeeded": succeeded, "errored": errored, "canceled": canceled, "expired": 0},
+        "request_counts": {"processing": processing, "succeeded": succeeded, "errored": errored, "canceled": canceled, "expired": expired},
         "created_at": rfc3339(batch.created_ms),
         "expires_at": rfc3339(batch.created_ms + 86_400_000),
         "ended_at": ended.then(|| rfc3339(end)),
@@ -113,15 +134,19 @@ pub(crate) fn settle(sim: &Sim) {
     }
 }
 
-fn run(sim: &Sim, batch: &Batch) -> (String, [usize; 3]) {
+fn run(sim: &Sim, batch: &Batch) -> (String, [usize; 4]) {
     let call = Call { sim, endpoint: "anthropic.batches.messages", started_ms: batch.created_ms, batch: true, fault: None };
-    let mut counts = [0; 3];
-    let [succeeded, errored, canceled] = &mut counts;
+    let mut counts = [0; 4];
+    let [succeeded, errored, canceled, expired] = &mut counts;
+    let run_requests = batch.run_requests();
     let mut lines: Vec<String> = Vec::with_capacity(batch.requests.len());
-    for (id, params) in &batch.requests {
-        let result = if batch.canceled_ms.is_some() {
+    for (number, (id, params)) in batch.requests.iter().enumerate() {
+        let result = if number >= run_requests && batch.canceled_ms.is_some() {
             *canceled += 1;
             json!({"type": "canceled"})
+        } else if number >= run_requests {
+            *expired += 1;
+            json!({"type": "expired"})
         } else {
             let reply = messages::answer(call, params);
             let body: Value =
@@ -137,7 +162,25 @@ fn run(sim: &Sim, batch: &Batch) -> (String, [usize; 3]) {
         lines.push(format!("{}\n", json!({"custom_id": id, "result": result})));
     }
     Rng::new(sim.config.seed, "message batch order").shuffle(&mut lines);
+    spoil(batch.fault.as_ref(), &mut lines);
     (lines.concat(), counts)
+}
+
+/// What a bad day does to the lines of a results file.
+fn spoil(fault: Option<&Fault>, lines: &mut Vec<String>) {
+    let Some(fault) = fault else { return };
+    let count = fault.number(0).and_then(|count| usize::try_from(count).ok()).unwrap_or(1);
+    match fault.name {
+        "drop_rows" => lines.truncate(lines.len().saturating_sub(count)),
+        "duplicate_rows" => lines.extend_from_within(..count.min(lines.len())),
+        "foreign_rows" => {
+            let foreign = (0..count).map(|number| {
+                format!("{}\n", json!({"custom_id": format!("somebody-else-{number}"), "result": {"type": "expired"}}))
+            });
+            lines.splice(0..0, foreign);
+        }
+        _ => {}
+    }
 }
 
 fn missing(id: &str) -> Reply {

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::reply::Reply;
 use super::rng;
-use super::sim::Call;
+use super::sim::{Call, Speed, now_ms};
+use super::time;
 
 pub(crate) use batches::settle;
 
@@ -57,6 +58,15 @@ pub(crate) fn headers(reply: Reply, key: u64) -> Reply {
         .header("anthropic-ratelimit-input-tokens-limit", "2000000")
         .header("anthropic-ratelimit-input-tokens-remaining", "1990000")
         .header("anthropic-ratelimit-input-tokens-reset", "2026-11-21T00:00:00Z")
+}
+
+/// The headers of a speed limit that is in force: the limit is per minute, whatever may be had at once.
+pub(crate) fn speed(reply: Reply, speed: Speed) -> Reply {
+    let full_in_ms = ((speed.capacity - speed.remaining) / speed.rate * 1_000.0).ceil() as u64;
+    reply
+        .header("anthropic-ratelimit-requests-limit", (speed.rate * 60.0).floor().to_string())
+        .header("anthropic-ratelimit-requests-remaining", speed.remaining.floor().to_string())
+        .header("anthropic-ratelimit-requests-reset", time::rfc3339(now_ms() + full_in_ms))
 }
 
 /// The reply to a call without a key.

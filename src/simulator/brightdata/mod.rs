@@ -71,7 +71,7 @@ pub(crate) fn answer(call: Call<'_>, method: &Method, path: &[&str], query: &[(S
         ("GET", ["datasets", "v3", "snapshots"]) => list(call, query),
         ("GET", ["datasets", "v3", "snapshot", id]) => snapshots::download(call, id, query),
         ("GET", ["datasets", "v3", "snapshot", id, "parts"]) => parts(call.sim, id, query),
-        ("GET", ["datasets", "v3", "snapshot", id, "input"]) => input(call.sim, id),
+        ("GET", ["datasets", "v3", "snapshot", id, "input"]) => input(call, id),
         ("POST", ["datasets", "v3", "snapshot", id, "cancel"]) => cancel(call.sim, id),
         _ => Reply::text(404, "Not found"),
     }
@@ -86,7 +86,14 @@ fn missing() -> Reply {
     Reply::text(404, "Snapshot does not exist")
 }
 
+fn expired() -> Reply {
+    Reply::text(400, "Snapshot is expired")
+}
+
 fn progress(call: Call<'_>, id: &str) -> Reply {
+    if faults::is(call.fault, "snapshot_expired") {
+        return expired();
+    }
     let mut store = lock(&call.sim.brightdata);
     let Some(snapshot) = store.get_mut(id).filter(|_| !faults::is(call.fault, "snapshot_gone")) else { return missing() };
     let fault = call.fault.or(snapshot.fault.as_ref());
@@ -155,9 +162,17 @@ fn parts(sim: &Sim, id: &str, query: &[(String, String)]) -> Reply {
     Reply::json(200, &json!({"parts": (records + errors).div_ceil(size).max(1)}))
 }
 
-fn input(sim: &Sim, id: &str) -> Reply {
-    let store = lock(&sim.brightdata);
-    store.get(id).map_or_else(missing, |snapshot| Reply::json(200, &Value::Array(snapshot.inputs().cloned().collect())))
+fn input(call: Call<'_>, id: &str) -> Reply {
+    if faults::is(call.fault, "inputs_expired") {
+        return Reply::text(400, "Snapshot inputs storage is expired");
+    }
+    let store = lock(&call.sim.brightdata);
+    let Some(snapshot) = store.get(id) else { return missing() };
+    let mut inputs: Vec<Value> = snapshot.inputs().cloned().collect();
+    if faults::is(call.fault, "inputs_reordered") {
+        inputs.reverse();
+    }
+    Reply::json(200, &Value::Array(inputs))
 }
 
 fn cancel(sim: &Sim, id: &str) -> Reply {

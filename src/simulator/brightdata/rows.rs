@@ -2,6 +2,7 @@
 //! rows. No HTTP, no state: a row is a pure function of its key.
 
 use serde_json::{Map, Value, json};
+use unicode_normalization::UnicodeNormalization;
 
 use super::super::faults::Fault;
 use super::super::render::{self, Rendered, Style, tracked_url};
@@ -216,10 +217,12 @@ fn spoil(rows: &mut Vec<Value>, fault: &Fault, rng: &mut Rng) {
                 *prompt = prompt.to_uppercase();
             }
         }),
-        "no_index" => each(rows, &|row| {
-            row.insert("index".to_owned(), Value::Null);
+        "no_index" => each(rows, &without_index),
+        "decomposed_echo" => each(rows, &|row| {
+            without_index(row);
+            decompose(row);
             if let Some(Value::Object(input)) = row.get_mut("input") {
-                input.remove("index");
+                decompose(input);
             }
         }),
         "string_index" => each(rows, &|row| {
@@ -252,6 +255,19 @@ fn spoil(rows: &mut Vec<Value>, fault: &Fault, rng: &mut Rng) {
             }
         }),
         _ => {}
+    }
+}
+
+fn without_index(row: &mut Map<String, Value>) {
+    row.insert("index".to_owned(), Value::Null);
+    if let Some(Value::Object(input)) = row.get_mut("input") {
+        input.remove("index");
+    }
+}
+
+fn decompose(object: &mut Map<String, Value>) {
+    if let Some(Value::String(prompt)) = object.get_mut("prompt") {
+        *prompt = prompt.nfd().collect();
     }
 }
 

@@ -81,6 +81,11 @@ impl Snapshot {
         self.rows.iter().map(|row| &row.input)
     }
 
+    /// The prompts of the rows that are charged: an error row is free.
+    fn charged_prompts(&self) -> Vec<String> {
+        self.rows.iter().filter(|row| row.outcome.charged()).map(|row| row.prompt().to_owned()).collect()
+    }
+
     /// The prompts.
     pub(crate) fn prompts(&self) -> Vec<String> {
         self.rows.iter().map(|row| row.prompt().to_owned()).collect()
@@ -194,7 +199,7 @@ fn charge(sim: &Sim, snapshot: &mut Snapshot) -> Option<Charge> {
         endpoint: "brightdata.trigger",
         model: snapshot.engine.name().to_owned(),
         id: snapshot.id.clone(),
-        inputs: if sim.config.record { snapshot.prompts() } else { Vec::new() },
+        inputs: if sim.config.record { snapshot.charged_prompts() } else { Vec::new() },
         micro_usd: records * RECORD,
         used: Used::default(),
         records,
@@ -206,6 +211,9 @@ fn charge(sim: &Sim, snapshot: &mut Snapshot) -> Option<Charge> {
 
 /// `GET /snapshot/{id}`.
 pub(super) fn download(call: Call<'_>, id: &str, query: &[(String, String)]) -> Reply {
+    if faults::is(call.fault, "snapshot_expired") {
+        return super::expired();
+    }
     let now = now_ms();
     let snapshot = {
         let mut store = lock(&call.sim.brightdata);

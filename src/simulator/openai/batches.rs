@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::faults::{self, Fault};
 use super::super::reply::Reply;
 use super::super::rng::{self, Rng};
 use super::super::sim::{Call, Sim, lock, now_ms};
@@ -22,7 +23,22 @@ pub(super) struct Batch {
     model: Option<String>,
     problem: Option<Problem>,
     cancelling_ms: Option<u64>,
+    fault: Option<Fault>,
+    /// Somebody answers its lines: it is not ended before they are done.
+    claimed: bool,
     done: Option<Done>,
+}
+
+impl Batch {
+    /// How many of its lines are run: all, or as many as there was time for before it expired or was cancelled.
+    fn run_lines(&self) -> usize {
+        if let Some(fault) = self.fault.as_ref().filter(|fault| fault.is("batch_expired")) {
+            return fault.number(0).and_then(|lines| usize::try_from(lines).ok()).unwrap_or(0).min(self.total);
+        }
+        let Some(cancelled) = self.cancelling_ms else { return self.total };
+        let (passed, whole) = (cancelled.saturating_sub(self.created_ms), self.ready_ms.saturating_sub(self.created_ms).max(1));
+        usize::try_from(self.total as u64 * passed.min(whole) / whole).unwrap_or(self.total)
+    }
 }
 
 /// Why a file cannot be run: code, line from 1, message.
@@ -69,7 +85,12 @@ pub(super) fn create(call: Call<'_>, body: &Value) -> Reply {
             None,
         );
     };
-    let (total, model, problem) = examine(&file.bytes, endpoint);
+    let (total, model, mut problem) = examine(&file.bytes, endpoint);
+    if faults::is(call.fault, "batch_failed") {
+        let message =
+            "Enqueued token limit reached for this model. Please try again once some in_progress batches have been completed.";
+        problem = Some(("token_limit_exceeded", None, message.to_owned()));
+    }
     let id = store.id(sim.nonce, "batch_");
     let created_ms = call.started_ms;
     let batch = Batch {
@@ -84,6 +105,8 @@ pub(super) fn create(call: Call<'_>, body: &Value) -> Reply {
         model,
         problem,
         cancelling_ms: None,
+        fault: call.fault.cloned(),
+        claimed: false,
         done: None,
     };
     let reply = Reply::json(200, &object(&batch, "validating"));
@@ -143,7 +166,10 @@ fn status(batch: &Batch, now: u64) -> &'static str {
         return "failed";
     }
     if batch.cancelling_ms.is_some() {
-        return if batch.cancelling_ms.is_some_and(|at| now > at) { "cancelled" } else { "cancelling" };
+        return if batch.done.is_some() { "cancelled" } else { "cancelling" };
+    }
+    if batch.done.is_some() && batch.fault.as_ref().is_some_and(|fault| fault.is("batch_expired")) {
+        return "expired";
     }
     let total = batch.ready_ms.saturating_sub(batch.created_ms);
     let passed = now.saturating_sub(batch.created_ms);
@@ -183,7 +209,7 @@ fn object(batch: &Batch, status: &str) -> Value {
         "finalizing_at": at(&["finalizing", "completed"], batch.ready_ms),
         "completed_at": at(&["completed"], batch.ready_ms),
         "failed_at": at(&["failed"], batch.created_ms),
-        "expired_at": null,
+        "expired_at": at(&["expired"], batch.ready_ms),
         "cancelling_at": at(&["cancelling", "cancelled"], cancelling),
         "cancelled_at": at(&["cancelled"], cancelling),
         "request_counts": {"total": total, "completed": done.completed, "failed": done.failed},
@@ -210,11 +236,12 @@ pub(crate) fn settle(sim: &Sim) {
         let next = {
             let mut store = lock(&sim.openai);
             let ripe = |batch: &&mut Batch| {
-                batch.done.is_none() && batch.problem.is_none() && batch.cancelling_ms.is_none() && batch.ready_ms <= now
+                let ends = batch.cancelling_ms.map_or(batch.ready_ms, |cancelled| cancelled + 1);
+                !batch.claimed && batch.problem.is_none() && ends <= now
             };
             let Some(batch) = store.batches.iter_mut().find(ripe) else { return };
             // Claimed here, so that two observers at the same time do not answer it twice.
-            batch.done = Some(Done::default());
+            batch.claimed = true;
             let batch = batch.clone();
             let bytes =
                 store.files.iter().find(|file| file.id == batch.input_file).map(|file| file.bytes.clone()).unwrap_or_default();
@@ -236,8 +263,16 @@ fn run(sim: &Sim, batch: &Batch, bytes: &[u8]) -> Done {
     let (mut output, mut errors) = (Vec::new(), Vec::new());
     let mut done = Done::default();
     let text = String::from_utf8_lossy(bytes);
-    for line in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+    let run_lines = batch.run_lines();
+    for (number, line) in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).enumerate() {
         let custom = line.get("custom_id").cloned().unwrap_or(Value::Null);
+        if number >= run_lines {
+            // What a cancelled batch did not run has no row at all.
+            if batch.cancelling_ms.is_none() {
+                errors.push(expired(batch, &custom));
+            }
+            continue;
+        }
         let body = line.get("body").cloned().unwrap_or_else(|| Value::Object(Map::new()));
         let reply = if chats { chat::answer(call, &body) } else { responses::answer(call, &body) };
         let answer: Value = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
@@ -254,6 +289,7 @@ fn run(sim: &Sim, batch: &Batch, bytes: &[u8]) -> Done {
     done.completed = output.len();
     done.failed = errors.len();
     Rng::new(sim.config.seed, "batch order").shuffle(&mut output);
+    spoil(batch.fault.as_ref(), &mut output);
     let keep = |records: Vec<Value>, kind: &str| {
         if records.is_empty() {
             return None;
@@ -265,6 +301,35 @@ fn run(sim: &Sim, batch: &Batch, bytes: &[u8]) -> Done {
     done.output = keep(output, "output");
     done.errors = keep(errors, "error");
     done
+}
+
+fn expired(batch: &Batch, custom: &Value) -> Value {
+    let id = rng::hex(rng::join(&[rng::hash(batch.id.as_bytes()), rng::hash(custom.to_string().as_bytes())]), 32);
+    let message = "This request could not be executed before the completion window expired.";
+    json!({
+        "id": format!("batch_req_{id}"), "custom_id": custom, "response": null,
+        "error": {"code": "batch_expired", "message": message},
+    })
+}
+
+/// What a bad day does to the rows of a results file.
+fn spoil(fault: Option<&Fault>, rows: &mut Vec<Value>) {
+    let Some(fault) = fault else { return };
+    let count = fault.number(0).and_then(|count| usize::try_from(count).ok()).unwrap_or(1);
+    match fault.name {
+        "drop_rows" => rows.truncate(rows.len().saturating_sub(count)),
+        "duplicate_rows" => rows.extend_from_within(..count.min(rows.len())),
+        "foreign_rows" => {
+            let mut foreign: Vec<Value> = rows.iter().take(count).cloned().collect();
+            for (number, row) in foreign.iter_mut().enumerate() {
+                if let Some(row) = row.as_object_mut() {
+                    row.insert("custom_id".to_owned(), json!(format!("somebody-else-{number}")));
+                }
+            }
+            rows.splice(0..0, foreign);
+        }
+        _ => {}
+    }
 }
 
 fn count(usage: &mut [u64; 4], answer: &Value) {
@@ -318,7 +383,7 @@ pub(super) fn cancel(sim: &Sim, id: &str) -> Reply {
     let now = now_ms();
     let mut store = lock(&sim.openai);
     let Some(batch) = store.batches.iter_mut().find(|batch| batch.id == id) else { return missing(id) };
-    if batch.done.is_some() || batch.problem.is_some() {
+    if batch.claimed || batch.problem.is_some() {
         let message = format!("Cannot cancel a batch with status '{}'.", status(batch, now));
         return error(409, "invalid_request_error", None, None, &message);
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::prices;
 use super::reply::Reply;
 use super::rng;
-use super::sim::{Call, Sim};
+use super::sim::{Call, Sim, Speed};
 
 pub(crate) use batches::settle;
 pub(crate) use files::Upload;
@@ -71,6 +71,15 @@ pub(crate) fn headers(reply: Reply, key: u64) -> Reply {
         .header("x-ratelimit-limit-tokens", "2000000")
         .header("x-ratelimit-remaining-tokens", "1999000")
         .header("x-ratelimit-reset-tokens", "30ms")
+}
+
+/// The headers of a speed limit that is in force: what may be had at once, and when all of it is there again.
+pub(crate) fn speed(reply: Reply, speed: Speed) -> Reply {
+    let full_in = ((speed.capacity - speed.remaining) / speed.rate * 1_000.0).ceil();
+    reply
+        .header("x-ratelimit-limit-requests", speed.capacity.floor().to_string())
+        .header("x-ratelimit-remaining-requests", speed.remaining.floor().to_string())
+        .header("x-ratelimit-reset-requests", format!("{full_in}ms"))
 }
 
 /// The reply to a call without a valid key.

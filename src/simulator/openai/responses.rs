@@ -296,7 +296,9 @@ fn finish(call: Call<'_>, body: &Value, request: &Request<'_>, key: u64, made: M
     let tools: Vec<Value> = body.get("tools").and_then(Value::as_array).into_iter().flatten().map(tool_echo).collect();
     let created = call.started_ms / 1000;
     let status = if made.incomplete { "incomplete" } else { "completed" };
-    let details = if made.incomplete { json!({"reason": "max_output_tokens"}) } else { Value::Null };
+    let told = call.fault.filter(|fault| fault.is("incomplete") && !fault.argument.is_empty());
+    let reason = told.map_or("max_output_tokens", |fault| fault.argument.as_str());
+    let details = if made.incomplete { json!({"reason": reason}) } else { Value::Null };
     let echo = |name: &str, default: Value| body.get(name).filter(|value| !value.is_null()).cloned().unwrap_or(default);
     let effort = body.get("reasoning").and_then(|reasoning| reasoning.get("effort")).cloned();
     let effort = effort.unwrap_or(if request.model.reasoning { json!("medium") } else { Value::Null });
