@@ -164,8 +164,10 @@ class _Driver:
             tasks = self._cancel()
             for task in tasks.values():
                 task.cancel()
-            if tasks:
-                _, stuck = await asyncio.wait(tasks.values(), timeout=CANCEL_GRACE)
+            # Those that were given up before are waited for, too: the store is closed after this.
+            waited = {*tasks.values(), *(task for leaving in self._leaving.values() for task in leaving)}
+            if waited:
+                _, stuck = await asyncio.wait(waited, timeout=CANCEL_GRACE)
                 for call, task in tasks.items():
                     if task in stuck:
                         logger.warning("callback %s goes on although it was cancelled (call %d)", task.get_name(), call)

@@ -11,12 +11,13 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Column, Table, and_, select
+from sqlalchemy import Column, Select, Table, and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from overheard._columns import COLUMNS, ORG_CITATION_FIELDS, SOURCE_FIELDS, What
 from overheard.batch import Batch
 from overheard.stores import SqlStore, schema
+from overheard.stores.database import Database
 
 Row = dict[str, Any]
 
@@ -49,8 +50,7 @@ async def pages(store: SqlStore, batch: Batch, what: What) -> AsyncIterator[list
     surfaces = {run.run_id: run.surface or None for run in batch.model_runs}
     after, limit = "", 25
     while True:
-        async with store.database.reading() as connection:
-            rows = await _page(connection, batch.batch_id, what, after, limit)
+        rows = await store.database.operations.run(_page, store.database, batch.batch_id, what, after, limit)
         if not rows:
             return
         after = rows[-1]["cell_key"]
@@ -65,7 +65,23 @@ async def pages(store: SqlStore, batch: Batch, what: What) -> AsyncIterator[list
             return
 
 
-async def _page(connection: AsyncConnection, batch_id: str, what: What, after: str, limit: int) -> list[Row]:
+async def _page(database: Database, batch_id: str, what: What, after: str, limit: int) -> list[Row]:
+    async with database.reading() as connection:
+        found = (await connection.execute(_wanted(batch_id, what, after, limit))).mappings()
+        rows = [_row(batch_id, dict(entry)) for entry in found]
+        if what != "question-runs" and rows:
+            keys = [row["cell_key"] for row in rows]
+            competitors = await _children(connection, schema.org_competitors, batch_id, keys)
+            citations = await _children(connection, schema.org_citations, batch_id, keys)
+            for row in rows:
+                key = row["cell_key"]
+                row["extracted"] = row.get("extracted_at") is not None
+                row["org_competitors"] = [entry["name"] for entry in competitors[key]] if row["extracted"] else None
+                row["org_citations"] = [_citation(entry) for entry in citations[key]] if row["extracted"] else None
+    return rows
+
+
+def _wanted(batch_id: str, what: What, after: str, limit: int) -> Select[Any]:
     wanted = [column.name for column in COLUMNS[what]]
     columns = [_column(name).label(name) for name in wanted if name not in _MADE]
     joined = schema.question_runs.outerjoin(schema.extractions, _same(_RUNS, _EXTRACTIONS))
@@ -74,18 +90,7 @@ async def _page(connection: AsyncConnection, batch_id: str, what: What, after: s
     query = query.where(_RUNS.batch_id == batch_id, _RUNS.cell_key > after)
     if what == "extractions":
         query = query.where(_EXTRACTIONS.cell_key.is_not(None))
-    found = (await connection.execute(query.order_by(_RUNS.cell_key).limit(limit))).mappings()
-    rows = [_row(batch_id, dict(entry)) for entry in found]
-    if what != "question-runs" and rows:
-        keys = [row["cell_key"] for row in rows]
-        competitors = await _children(connection, schema.org_competitors, batch_id, keys)
-        citations = await _children(connection, schema.org_citations, batch_id, keys)
-        for row in rows:
-            key = row["cell_key"]
-            row["extracted"] = row.get("extracted_at") is not None
-            row["org_competitors"] = [entry["name"] for entry in competitors[key]] if row["extracted"] else None
-            row["org_citations"] = [_citation(entry) for entry in citations[key]] if row["extracted"] else None
-    return rows
+    return query.order_by(_RUNS.cell_key).limit(limit)
 
 
 def _column(name: str) -> Column[Any]:

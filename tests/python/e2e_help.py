@@ -17,7 +17,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,21 @@ async def run(simulator: Simulator, store: Any, org: Org, **options: Any) -> Sum
         return await opened.run(org, **options)
 
 
-# --- reading a store ---
+# --- reading a journal and a store ---
+
+
+def journal_text(folder: Path) -> str:
+    """Everything that the journals below a folder have on the disk now."""
+    texts = []
+    for path in folder.rglob("*.journal"):
+        with suppress(FileNotFoundError, IsADirectoryError):  # ended and removed meanwhile; a folder of them
+            texts.append(path.read_text("utf-8", "replace"))
+    return "".join(texts)
+
+
+def ids_noted(folder: Path) -> int:
+    """Snapshots whose id is on the disk: a process killed before that must look for them, or wait out the grace."""
+    return journal_text(folder).count('"kind":"submitted"')
 
 
 def url(path: Path) -> str:

@@ -17,6 +17,7 @@ from e2e_help import (
     cli,
     environment,
     eventually,
+    ids_noted,
     last_json,
     pipeline,
     quillmark,
@@ -138,6 +139,7 @@ async def test_a_start_that_is_killed_after_one_model_has_ended_leaves_a_true_st
     with started([sys.executable, "-c", KILLED, batch_id], tmp_path, environment(stuck, tmp_path)) as process:
         query = "SELECT * FROM geo_runs WHERE status = 'completed'"
         await eventually(lambda: rows(path, query), "the direct model has ended")
+        await eventually(lambda: ids_noted(tmp_path), "the snapshot's id is on the disk")
         process.kill()
         await asyncio.to_thread(process.end)
     async with open_store(url(path)) as store:

@@ -16,6 +16,7 @@ from e2e_help import (
     cli,
     command,
     environment,
+    ids_noted,
     last_json,
     quillmark,
     requests,
@@ -150,18 +151,11 @@ def test_sigkill_and_resume_pays_nothing_twice(tmp_path: Path, point: str) -> No
             # The triggers are answered; their ids must be on the disk before anything else happens.
             wait_until(lambda: simulator.ledger()["replies"]["brightdata.trigger"].get("200", 0) >= 4, "answered")
             wait_until(reached[point], point)
-            wait_until(lambda: journaled(tmp_path) >= 4, "the ids are in the journal")
+            wait_until(lambda: ids_noted(tmp_path) >= 4, "the ids are in the journal")
             process.kill()
             assert process.end() == -9
         resumed(tmp_path, simulator)
         assert_paid_as_charged(tmp_path / "s.db", simulator)
-
-
-def journaled(folder: Path) -> int:
-    """Snapshot ids that the journal has on the disk."""
-    text = "".join(path.read_text("utf-8", "replace") for path in folder.rglob("*journal*/*") if path.is_file())
-    text += "".join(path.read_text("utf-8", "replace") for path in folder.glob("*.journal") if path.is_file())
-    return len(set(re.findall(r'"(s[d]?_[A-Za-z0-9]+)"', text)))
 
 
 def test_sigkill_during_direct_calls_loses_at_most_what_was_in_flight(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from e2e_help import (
     dump,
     environment,
     eventually,
+    ids_noted,
     last_json,
     pipeline,
     quillmark,
@@ -85,12 +86,6 @@ def triggered(simulator: Simulator, count: int) -> bool:
     return requests(simulator).get("brightdata.trigger", 0) >= count
 
 
-def journaled(folder: Path) -> int:
-    """Snapshot ids that the journal has on the disk."""
-    text = "".join(path.read_text("utf-8", "replace") for path in (folder / "s.db.journal").glob("*.journal"))
-    return text.count('"kind":"submitted"')
-
-
 def is_halted(process: Started) -> bool:
     stat = Path(f"/proc/{process.process.pid}/stat").read_text("utf-8", "replace")
     return stat.rpartition(")")[2].split()[0] == "T"
@@ -145,7 +140,7 @@ async def test_f75_a_halted_process_is_taken_over_when_its_lease_has_ended_and_c
     arguments, variables = child(runs["chatgpt"], tmp_path, slow, lease_ms=3_000)
     second = pipeline(slow, url(tmp_path / "s.db"))
     with started(arguments, tmp_path, variables) as process:
-        await eventually(lambda: triggered(slow, 4) and journaled(tmp_path) >= 4, "four snapshots are in flight")
+        await eventually(lambda: triggered(slow, 4) and ids_noted(tmp_path) >= 4, "four snapshots are in flight")
         (tmp_path / "halt").touch()
         await eventually(lambda: is_halted(process), "the process is halted")
         with pytest.raises(BatchLocked, match=f"process {process.process.pid} on "):
@@ -196,7 +191,7 @@ async def test_a_killed_process_is_not_running_and_is_taken_over_at_once(tmp_pat
     batch_id, runs = await created(tmp_path, slow)
     arguments, variables = child(runs["chatgpt"], tmp_path, slow)
     with started(arguments, tmp_path, variables) as process:
-        await eventually(lambda: triggered(slow, 4) and journaled(tmp_path) >= 4, "four snapshots are in flight")
+        await eventually(lambda: triggered(slow, 4) and ids_noted(tmp_path) >= 4, "four snapshots are in flight")
         second = pipeline(slow, url(tmp_path / "s.db"))
         assert (await second.status(batch_id)).running == 1
         process.kill()

@@ -24,6 +24,7 @@ from e2e_help import (
     command,
     environment,
     eventually,
+    ids_noted,
     pipeline,
     quillmark,
     requests,
@@ -214,15 +215,11 @@ async def left_in_flight(simulator: Simulator, tmp_path: Path) -> tuple[MyStore,
     """A store and a journal as a start leaves them that was cancelled with two snapshots in flight."""
     store, org, journal = MyStore(), quillmark(24), tmp_path / "journal"
     running = asyncio.ensure_future(pipeline(simulator, store, journal=journal).run(org, extraction="local"))
-    await eventually(lambda: text_of(journal).count('"submitted"') == 2, "the ids are noted", 60)
+    await eventually(lambda: ids_noted(tmp_path) == 2, "the ids are noted", 60)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     return store, org, journal
-
-
-def text_of(journal: Path) -> str:
-    return "".join(path.read_text() for path in journal.glob("*.journal"))
 
 
 @pytest.mark.timeout(240)
@@ -268,7 +265,7 @@ def test_f62_a_damaged_middle_is_refused_in_a_sentence_and_nothing_is_bought(tmp
         )
         journal = tmp_path / "s.db.journal"
         with started(arguments, tmp_path, environment(simulator, tmp_path)) as process:
-            wait_until(lambda: text_of(journal).count('"submitted"') == 2, "the ids are noted", 60)
+            wait_until(lambda: ids_noted(tmp_path) == 2, "the ids are noted", 60)
             process.kill()
             process.end()
         (path,) = journal.glob("*.journal")

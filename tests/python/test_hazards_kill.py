@@ -28,6 +28,8 @@ from e2e_help import (
     assert_paid_as_charged,
     cli,
     environment,
+    ids_noted,
+    journal_text,
     last_json,
     quillmark,
     requests,
@@ -83,17 +85,6 @@ def start(folder: Path, simulator: Simulator, *models: str, patch: str = "", ext
     return Started(command(*arguments, patch=patch), folder, environment(simulator, folder))
 
 
-def journal(folder: Path) -> str:
-    """Everything the journal has on the disk now."""
-    texts = []
-    for path in folder.glob("s.db.journal/*.journal"):
-        try:
-            texts.append(path.read_text("utf-8", "replace"))
-        except FileNotFoundError:
-            continue
-    return "".join(texts)
-
-
 def resume(folder: Path, simulator: Simulator) -> dict[str, Any]:
     """Goes on with the batch to its end; gives the summary."""
     (row,) = rows(folder / "s.db", "SELECT batch_id FROM batches")
@@ -137,8 +128,8 @@ def triggers(folder: Path, simulator: Simulator, count: int = 2) -> bool:
     return requests(simulator).get("brightdata.trigger", 0) >= count
 
 
-def ids_noted(folder: Path, _simulator: Simulator) -> bool:
-    return journal(folder).count('"kind":"submitted"') >= 2
+def both_noted(folder: Path, _simulator: Simulator) -> bool:
+    return ids_noted(folder) >= 2
 
 
 def stored(folder: Path, _simulator: Simulator) -> bool:
@@ -151,15 +142,15 @@ def stored(folder: Path, _simulator: Simulator) -> bool:
 POINTS = {
     # The simulator reads the trigger and never answers: not accepted.
     "K03 intent is durable, nothing accepted": Point(
-        lambda folder, simulator: triggers(folder, simulator) and '"kind":"intent"' in journal(folder),
+        lambda folder, simulator: triggers(folder, simulator) and '"kind":"intent"' in journal_text(folder),
         ("brightdata.trigger", "hang_uncharged"),
     ),
     "K05 the trigger is accepted, its reply is held": Point(triggers, ("brightdata.trigger", "hang_headers")),
     "K06 half of the trigger's reply has come": Point(triggers, ("brightdata.trigger", "stall_body")),
-    "K09 the snapshot ids are durable": Point(ids_noted, None, 3_000),
+    "K09 the snapshot ids are durable": Point(both_noted, None, 3_000),
     "K10 between polls": Point(
         lambda folder, simulator: (
-            ids_noted(folder, simulator) and requests(simulator).get("brightdata.progress", 0) >= 3
+            both_noted(folder, simulator) and requests(simulator).get("brightdata.progress", 0) >= 3
         ),
         None,
         3_000,
@@ -251,7 +242,7 @@ def interrupted(folder: Path, simulator: Simulator, process: Started, numbers: l
 def test_f68_one_signal_lets_paid_work_land(tmp_path: Path, number: int) -> None:
     with Simulator(seed=68, snapshot_ms=1_500, perfect=True) as simulator:
         process = start(tmp_path, simulator)
-        wait_until(lambda: ids_noted(tmp_path, simulator), "snapshots are in flight", 60)
+        wait_until(lambda: both_noted(tmp_path, simulator), "snapshots are in flight", 60)
         code = interrupted(tmp_path, simulator, process, [number], 12)
         assert code in (0, 130), process.output
         assert_every_cell_once(tmp_path / "s.db", quillmark(COUNT, (SCRAPED,)))
@@ -262,7 +253,7 @@ def test_f68_one_signal_lets_paid_work_land(tmp_path: Path, number: int) -> None
 def test_f68_a_second_signal_stops_at_once_and_the_journal_stands(tmp_path: Path, second: int) -> None:
     with Simulator(seed=68, snapshot_ms=4_000, perfect=True) as simulator:
         process = start(tmp_path, simulator)
-        wait_until(lambda: ids_noted(tmp_path, simulator), "snapshots are in flight", 60)
+        wait_until(lambda: both_noted(tmp_path, simulator), "snapshots are in flight", 60)
         code = interrupted(tmp_path, simulator, process, [signal.SIGINT, second], 10)
         assert code == 130, process.output
         assert "Traceback" not in process.output
@@ -313,7 +304,7 @@ def threading_wait(seconds: float) -> None:
 def test_f69_out_of_memory_in_the_middle(tmp_path: Path) -> None:
     with Simulator(seed=69, snapshot_ms=1_000, answer_chars=60_000, perfect=True) as simulator:
         process = start(tmp_path, simulator)
-        wait_until(lambda: ids_noted(tmp_path, simulator), "snapshots are in flight", 60)
+        wait_until(lambda: both_noted(tmp_path, simulator), "snapshots are in flight", 60)
         pages = int(Path(f"/proc/{process.process.pid}/statm").read_text().split()[0])
         now = pages * os.sysconf("SC_PAGE_SIZE")
         # Nothing more may be mapped: the rows cannot be taken in.
@@ -329,7 +320,7 @@ def test_f71_a_suspended_process_goes_on_without_a_storm(tmp_path: Path) -> None
     """Stopped for many polls and longer than a direct call may take; its timers fire once when it wakes."""
     with Simulator(seed=71, snapshot_ms=2_500, perfect=True) as simulator:
         process = start(tmp_path, simulator)
-        wait_until(lambda: ids_noted(tmp_path, simulator), "snapshots are in flight", 60)
+        wait_until(lambda: both_noted(tmp_path, simulator), "snapshots are in flight", 60)
         process.process.send_signal(signal.SIGSTOP)
         before = requests(simulator)
         threading_wait(3.5)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e_help import environment, pipeline, quillmark
+from e2e_help import environment, ids_noted, pipeline, quillmark
 from overheard import StoreError
 from overheard.simulator import Simulator
 from overheard.stores import SqlStore, claims, migrations, open_store, schema
@@ -70,7 +70,7 @@ async def test_the_query_gives_true_counts_also_after_a_killed_process(place: Pl
         # Its first poll is ten seconds off, so the model run of the snapshot is at work until then.
         start = await create_subprocess_exec(*words, "resume", batch_id, **outside)
         try:
-            while start.returncode is None and counts(place) != (2, 1, 1):
+            while start.returncode is None and not (counts(place) == (2, 1, 1) and ids_noted(journal)):
                 await asyncio.sleep(0.02)
         finally:
             if start.returncode is None:

@@ -29,6 +29,7 @@ from overheard.errors import StoreError
 from overheard.stores import postgres, rows
 from overheard.stores.handover import Insert
 from overheard.stores.migrations import is_current, migrate
+from overheard.stores.operations import Operations
 from overheard.stores.schema import batch_id_of
 
 _PATIENCE_MS = 10_000
@@ -63,6 +64,8 @@ class Database:
         self.path = path
         self.schema = schema
         self.is_sqlite = url.get_backend_name() == "sqlite"
+        #: What is under way: run through it what a cancellation must not cut in two.
+        self.operations = Operations()
         self._engines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Engines] = WeakKeyDictionary()
         self._opening: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
@@ -139,7 +142,8 @@ class Database:
         await self._opened()
 
     async def aclose(self) -> None:
-        """Closes this event loop's connections; the next use opens them again."""
+        """Closes this event loop's connections, when what is under way has ended; the next use opens them again."""
+        await self.operations.settled()
         engines = self._engines.pop(asyncio.get_running_loop(), None)
         if engines is not None:
             await engines.dispose()

@@ -21,6 +21,7 @@ from overheard.batch import Batch, BatchInsights, Claim, Lease, ModelRun, now_ms
 from overheard.org import RULE_LISTS, Org
 from overheard.stores import claims, insight, leases, purge, replay, rows, schema
 from overheard.stores.database import Database
+from overheard.stores.operations import whole
 
 if TYPE_CHECKING:
     from overheard._core import Extraction, QuestionRun
@@ -38,10 +39,12 @@ _EXTRACTION_COLUMNS = (
 )
 
 
+@whole
 class SqlStore:
     """A `Store` on a database; see `overheard.protocols.Store` for the contract.
 
-    Use as an async context manager, or call `aclose` at the end.
+    Use as an async context manager, or call `aclose` at the end. A call that has begun ends: who is cancelled while he
+    awaits it is told afterwards.
     """
 
     def __init__(self, database: Database, *, light: bool = False) -> None:
@@ -495,9 +498,12 @@ class SqlStore:
 
     async def read_all(self, statement: Any) -> AsyncIterator[Mapping[str, Any]]:
         """Rows of a SELECT, for reports and checks."""
+        for entry in await self.database.operations.run(self._rows, statement):
+            yield dict(entry)
+
+    async def _rows(self, statement: Any) -> Sequence[Mapping[Any, Any]]:
         async with self.database.reading() as connection:
-            for entry in (await connection.execute(statement)).mappings():
-                yield dict(entry)
+            return (await connection.execute(statement)).mappings().all()
 
 
 _WITH_EXTRACTION = schema.question_runs.outerjoin(schema.extractions)

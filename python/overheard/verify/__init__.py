@@ -92,15 +92,18 @@ async def verify(
         raise StoreError(f"{path}: there is no such file; set OVERHEARD_STORE to the store to check")
     folder = Path(journal) if journal is not None else Path(journal_folder(path))
     try:
-        # One transaction: what a process writes meanwhile is not seen half. The journal is read after the store, so
-        # what is open there and stored here was still open after it was stored.
-        async with sql.database.snapshot() as connection:
-            return await _checked(
-                Reader(connection, sqlite=sql.database.is_sqlite, journal=folder), sql.light, batch_id
-            )
+        return await sql.database.operations.run(_read, sql, folder, batch_id)
     except DBAPIError as error:
         problem = f"the database cannot be read: {error.orig}"
         return [Check("I7", _SOUND, problem, 0)]
+
+
+async def _read(sql: SqlStore, journal: Path, batch_id: str | None) -> list[Check]:
+    # One transaction: what a process writes meanwhile is not seen half. The journal is read after the store, so what is
+    # open there and stored here was still open after it was stored.
+    async with sql.database.snapshot() as connection:
+        reader = Reader(connection, sqlite=sql.database.is_sqlite, journal=journal)
+        return await _checked(reader, sql.light, batch_id)
 
 
 async def _checked(reader: Reader, light: bool, batch_id: str | None) -> list[Check]:
