@@ -139,12 +139,15 @@ POINTS: dict[str, tuple[str, Seen]] = {
 }
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("point", POINTS)
+# Anthropic takes the requests with the creation: there is no file.
+WHERE = [
+    (point, model) for point in POINTS for model in MODELS if "file" not in point or not model.startswith("claude")
+]
+
+
+@pytest.mark.parametrize(("point", "model"), WHERE)
 def test_sigkill_makes_no_second_batch_and_loses_no_row(tmp_path: Path, model: str, point: str) -> None:
     provider = "anthropic" if model.startswith("claude") else "openai"
-    if (point, provider) == ("the file is uploaded", "anthropic"):
-        pytest.skip("Anthropic takes the requests with the creation: there is no file")
     patch, is_there = POINTS[point]
     with Simulator(seed=5, snapshot_ms=100 if patch else 1_500, perfect=True) as simulator:
         (tmp_path / "orgs.json").write_text(json.dumps([quillmark(COUNT).to_dict()]))
@@ -167,12 +170,7 @@ def test_sigkill_makes_no_second_batch_and_loses_no_row(tmp_path: Path, model: s
         assert summary["maybe_charged_micro_usd"] == 0
     for table, direct in by_direct_calls(model).items():
         for row, wanted in zip(extracted(tmp_path / "s.db")[table], direct, strict=True):
-            # Read back from the journal, a fraction may be off in its last binary digit (serde_json's default reader).
-            same = {
-                name: pytest.approx(value, rel=1e-12) if isinstance(value, float) else value
-                for name, value in wanted.items()
-            }
-            assert {name: (row[name], wanted[name]) for name in row if row[name] != same[name]} == {}, table
+            assert {name: (row[name], wanted[name]) for name in row if row[name] != wanted[name]} == {}, table
     verified = cli(tmp_path, "verify", *STORE)
     assert verified.returncode == 0, verified.stdout
 
