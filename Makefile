@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 # Processes that run the Python tests: much of their time they wait.
-TEST_WORKERS ?= 3
+TEST_WORKERS ?= 2
 OVERHEARD_PROFILE ?= release
 BIN := $(VENV)/bin
 MATURIN := maturin>=1.16,<1.17

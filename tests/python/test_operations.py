@@ -121,12 +121,12 @@ async def test_the_close_waits_for_what_is_under_way(path: Path, store: SqlStore
     assert sqlite3.connect(path).execute("SELECT value FROM facts WHERE name = 'name'").fetchall() == [("after",)]
 
 
-async def test_what_a_call_raises_is_raised(store: SqlStore) -> None:
+@pytest.mark.parametrize("error", [StoreError("no"), KeyboardInterrupt(), SystemExit(2)], ids=repr)
+async def test_what_a_call_raises_reaches_its_caller(store: SqlStore, error: BaseException) -> None:
     async def refused() -> None:
         raise error
 
-    error = StoreError("no")
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(type(error)) as caught:
         await store.database.operations.run(refused)
     assert caught.value is error
 

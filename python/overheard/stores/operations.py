@@ -12,7 +12,7 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from overheard._loops import forget_quietly
@@ -39,7 +39,8 @@ class Operations:
             BaseException: What the operation raised.
         """
         loop = asyncio.get_running_loop()
-        task: asyncio.Task[_T] = loop.create_task(_Begun(functools.partial(operation, *arguments, **named)))
+        begin = functools.partial(_answered, functools.partial(operation, *arguments, **named))
+        task: asyncio.Task[tuple[BaseException | None, _T | None]] = loop.create_task(_Begun(begin))
         forget_quietly(task)
         tasks = self._tasks.setdefault(loop, set())
         tasks.add(task)
@@ -50,14 +51,26 @@ class Operations:
             await _ended(task)
             raise
         try:
-            return task.result()
+            error, value = task.result()
+            if error is not None:
+                raise error
+            return cast(_T, value)
         finally:
             del task  # the traceback of what it raised refers to this frame
+            error = None
 
     async def settled(self) -> None:
         """Waits for what this event loop has under way; what hangs is cut."""
         for task in list(self._tasks.get(asyncio.get_running_loop(), ())):
             await _ended(task)
+
+
+async def _answered(begin: Callable[[], Coroutine[Any, Any, _T]]) -> tuple[BaseException | None, _T | None]:
+    """Ctrl-C and `sys.exit` are for the caller: raised by a task they would end the event loop around him."""
+    try:
+        return None, await begin()
+    except (KeyboardInterrupt, SystemExit) as error:
+        return error, None
 
 
 async def _ended(task: asyncio.Task[Any]) -> None:
