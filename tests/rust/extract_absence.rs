@@ -41,6 +41,11 @@ fn the_work_half() {
 }
 
 #[test]
+fn the_later_half() {
+    figures("later");
+}
+
+#[test]
 fn the_check_half() {
     figures("check");
 }
