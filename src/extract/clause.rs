@@ -8,7 +8,7 @@ use super::fold::fold;
 use super::phrases::is_filler;
 
 /// Classes of a word, one bit each.
-pub(super) type Classes = u32;
+pub(super) type Classes = u64;
 
 /// The sections of the file, and the signs between words.
 pub(super) mod class {
@@ -50,6 +50,7 @@ pub(super) mod class {
     pub(in crate::extract) const BREAK: Classes = 1 << 30;
     /// Joins names: and, or, nor.
     pub(in crate::extract) const JOIN: Classes = 1 << 31;
+    pub(in crate::extract) const CALLED: Classes = 1 << 32;
 }
 
 /// Sections with the classes they give.
@@ -84,6 +85,7 @@ const SECTIONS: &[(&str, Classes)] = &[
     ("market", class::MARKET),
     ("goes on", class::GOES_ON),
     ("join", class::JOIN),
+    ("called", class::CALLED | class::FUNCTION),
 ];
 
 /// Most words of one entry, and most letters of an entry in a script without spaces.
@@ -134,12 +136,13 @@ pub(super) fn negations() -> impl Iterator<Item = &'static str> {
 }
 
 fn classes_of(folded: &str) -> Classes {
-    if let Some(classes) = TABLE.whole.get(folded) {
-        return *classes;
-    }
     let starts = folded.char_indices().map(|(at, _)| at).skip(3).chain([folded.len()]).take(24);
-    let open = starts.filter_map(|at| folded.get(..at).and_then(|start| TABLE.open.get(start))).last();
-    open.copied().unwrap_or_else(|| if is_filler(folded) { class::FUNCTION } else { 0 })
+    let open =
+        starts.filter_map(|at| folded.get(..at).and_then(|start| TABLE.open.get(start))).fold(0, |all, classes| all | classes);
+    match TABLE.whole.get(folded).copied().unwrap_or_default() | open {
+        0 if is_filler(folded) => class::FUNCTION,
+        classes => classes,
+    }
 }
 
 /// A stretch of the answer that is one word, one entry of the table, or one sign.
@@ -207,7 +210,9 @@ pub(super) fn tokens(text: &str, range: Range<usize>) -> Vec<Token> {
     for at in 1..tokens.len().saturating_sub(1) {
         let is_no = tokens.get(at).is_some_and(|token| text.get(token.span.clone()) == Some("no"));
         let placed = tokens.get(at - 1).is_some_and(|token| token.is(class::SUBJECT) && !token.is(class::NEGATION));
-        if is_no && placed && tokens.get(at + 1).is_some_and(|token| token.is(class::SOURCE))
+        if is_no
+            && placed
+            && tokens.get(at + 1).is_some_and(|token| token.is(class::SOURCE))
             && let Some(token) = tokens.get_mut(at)
         {
             token.classes = class::FUNCTION | class::LOCATIVE;
@@ -259,7 +264,9 @@ fn words(text: &str, range: Range<usize>) -> Vec<Word> {
         } else {
             let classes = match letter {
                 ',' | '，' | '、' | '،' => class::COMMA,
-                ';' | ':' | '|' | '；' | '：' | '(' | ')' | '–' | '—' | '\n' | '?' | '!' | '。' | '？' | '！' => class::BREAK,
+                ';' | ':' | '|' | '；' | '：' | '(' | ')' | '–' | '—' | '\n' | '?' | '!' | '。' | '？' | '！' => {
+                    class::BREAK
+                }
                 '-' if rest.starts_with("- ") && text.get(..at).is_some_and(|before| before.ends_with(' ')) => class::BREAK,
                 _ => 0,
             };

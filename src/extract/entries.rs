@@ -1,10 +1,11 @@
 //! Names that stand as entries: an item "Sable: not found", a row of a table whose cells say so, a list below "I found nothing on:".
-//! Only the layout; what the words say is `statement`'s. Work per name is bounded.
+//! Work per name is bounded.
 
 use std::ops::Range;
 
+use super::clause::{class, tokens};
 use super::passages::sentence_breaks;
-use super::statement::{heads_missing, is_nothing};
+use super::statement::is_allowed;
 
 /// Longest line that is looked at, to each side, in bytes.
 const LINE: usize = 600;
@@ -53,7 +54,8 @@ fn is_nothing_said(text: &str, rest: Range<usize>) -> bool {
 /// An item of nothing but the name, in a list whose head says that its names are missing.
 fn is_below_missing(text: &str, name: &Range<usize>, line: &Range<usize>) -> bool {
     let starts = text.get(line.clone()).unwrap_or_default().trim_start();
-    let is_item = |line: &str| line.starts_with(['-', '*', '+', '•', '–']) || line.starts_with(|digit: char| digit.is_ascii_digit());
+    let is_item =
+        |line: &str| line.starts_with(['-', '*', '+', '•', '–']) || line.starts_with(|digit: char| digit.is_ascii_digit());
     if !is_item(starts) || text.get(name.end..line.end).is_some_and(|rest| rest.contains(char::is_alphanumeric)) {
         return false;
     }
@@ -68,7 +70,7 @@ fn is_below_missing(text: &str, name: &Range<usize>, line: &Range<usize>) -> boo
         let trimmed = upper.trim();
         if !trimmed.is_empty() && !is_item(trimmed) {
             let head = trimmed.trim_end_matches(['*', '_', ' ']);
-            let from = sentence_breaks(head, "X").filter(|end| *end < head.len()).next_back().unwrap_or(0);
+            let from = sentence_breaks(head, "X").rfind(|end| *end < head.len()).unwrap_or(0);
             let offset = start + upper.find(trimmed).unwrap_or(0);
             return head.ends_with([':', '：']) && heads_missing(text, offset + from..offset + head.len() - 1);
         }
@@ -93,7 +95,8 @@ fn is_empty_row(text: &str, name: &Range<usize>, line: &Range<usize>) -> bool {
         }
         let said = cell.trim();
         if !said.contains(char::is_alphabetic) {
-            if said.chars().filter(char::is_ascii_digit).count() > 2 || said.contains(['$', '€', '£', '%', '★', '✓', '✅']) {
+            if said.chars().filter(char::is_ascii_digit).count() > 2 || said.contains(['$', '€', '£', '%', '★', '✓', '✅'])
+            {
                 return false;
             }
         } else if is_nothing(text, range) {
@@ -121,4 +124,27 @@ fn line_around(text: &str, name: &Range<usize>) -> Option<Range<usize>> {
         None => return None,
     };
     Some(start..end)
+}
+
+/// True when a cell or a label's text says nothing but that there is nothing: "not found", "no data".
+fn is_nothing(text: &str, range: Range<usize>) -> bool {
+    let tokens = tokens(text, range);
+    let is = |classes| tokens.iter().any(|token| token.is(classes));
+    tokens.len() <= 10
+        && tokens.iter().all(is_allowed)
+        && is(class::NEGATION)
+        && is(class::NOMINAL | class::SUBJECT | class::OBJECT | class::SOURCE)
+}
+
+/// True when the text before a list says that what is listed is not there: "I found nothing on these brands:".
+fn heads_missing(text: &str, range: Range<usize>) -> bool {
+    let tokens = tokens(text, range);
+    let Some(denial) = tokens.iter().position(|token| token.is(class::NEGATION)) else { return false };
+    let said = class::NOMINAL | class::SUBJECT | class::OBJECT;
+    let behind = || tokens.iter().skip(denial);
+    behind().all(is_allowed)
+        && behind().take(5).any(|token| token.is(said))
+        && !tokens
+            .iter()
+            .any(|token| token.is(class::OTHER | class::ONLY | class::TURN | class::CAPITAL) && !token.is(class::NEGATION))
 }

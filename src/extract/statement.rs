@@ -7,14 +7,15 @@
 
 use std::ops::Range;
 
-use super::clause::{Token, around, class, tokens};
+use super::clause::{Classes, Token, around, class, tokens};
 use super::fold::fold;
-use super::lexicon;
 use super::passages::sentence;
 use super::phrases::is_self;
 
+mod kept;
+
 /// Words that a statement may hold beside its three.
-const ALLOWED: u32 = class::NEGATION
+const ALLOWED: Classes = class::NEGATION
     | class::SELF
     | class::FUNCTION
     | class::LOCATIVE
@@ -55,7 +56,9 @@ impl<'t> Clause<'t> {
         let parts = |number: usize| {
             tokens.get(number).is_some_and(|token| {
                 let behind_comma = number > 0 && tokens.get(number - 1).is_some_and(|token| token.is(class::COMMA));
-                token.is(class::BREAK) || (token.is(class::TURN) && (behind_comma || !token.is(class::FUNCTION)))
+                token.is(class::BREAK)
+                    || (token.is(class::TURN) && (behind_comma || !token.is(class::FUNCTION)))
+                    || (token.is(class::SINCE) && behind_comma)
             })
         };
         let from = (0..at).rev().find(|number| parts(*number)).map_or(0, |number| number + 1);
@@ -65,70 +68,71 @@ impl<'t> Clause<'t> {
 
     /// True when the clause says that its name is unknown or not listed.
     pub(super) fn is_absent(&self) -> bool {
-        !self.is_kept() && (self.is_object() || self.is_subject() || self.is_searched() || self.is_left_over() || self.is_asked())
+        !self.is_kept()
+            && (self.is_object()
+                || self.is_subject()
+                || self.is_searched()
+                || self.is_left_over()
+                || self.is_asked()
+                || self.is_nonexistent())
     }
 
-    /// True when the name is set apart, compared or recommended in the same breath: whatever is denied, it is not the name.
-    pub(super) fn is_kept(&self) -> bool {
-        let before = (self.own.start..self.at).rev().find(|number| !self.joins_a_list(*number)).map(|number| (number, self.at));
-        let set_apart = before.is_some_and(|(number, _)| self.is(number, class::EXCEPT))
-            || self.is(self.at + 1, class::EXCEPT_BEHIND)
-            || (self.is(self.at + 1, class::FUNCTION) && self.is(self.at + 2, class::EXCEPT_BEHIND))
-            || self.is_as_as();
-        set_apart
-            || (self.is_that() && !self.any(self.at + 1..self.at + 6, class::EXIST | class::SUBJECT | class::OBJECT))
-            || self.any(self.at + 1..self.own.end, class::MARKET)
-            || self.is_graded()
-            || self.goes_on()
+    /// "… whether a company called Sable": where the word stands, when only words without content follow it.
+    fn that(&self) -> Option<usize> {
+        let before = (self.own.start..self.at).rev().take(8);
+        let mut near = before
+            .take_while(|number| self.is(*number, class::THAT | class::FUNCTION | class::TOPIC | class::PRONOUN | class::ITEM));
+        near.find(|number| self.is(*number, class::THAT))
     }
 
-    /// "It is, however, an excellent choice" behind the name, in the same sentence.
-    fn goes_on(&self) -> bool {
-        let turn = (self.at + 1..self.tokens.len()).find(|number| self.is(*number, class::TURN));
-        let Some(turn) = turn.filter(|turn| self.is(turn + 1, class::GOES_ON)) else { return false };
-        let rest = self.tokens.get(turn + 1..).unwrap_or_default();
-        let (Some(first), Some(last)) = (rest.first(), rest.last()) else { return false };
-        let words = fold(self.text.get(first.span.start..last.span.end).unwrap_or_default());
-        // A verb alone needs no word of praise: "but won the next test".
-        !rest.iter().any(|token| token.is(class::CAPITAL | class::NEGATION | class::SELF | class::OTHER | class::CONDITION))
-            && (lexicon::find(&words).iter().any(|found| found.role.weight > 0)
-                || !self.is(turn + 1, class::PRONOUN | class::FUNCTION))
+    /// "There is no company called Sable", "I don't have Sable in my data", "in the results there is no Sable".
+    fn is_nonexistent(&self) -> bool {
+        let (mut denied, mut called) = (false, self.at > 0 && self.is(self.at - 1, class::CALLED));
+        let placed_behind = self.is(self.at + 1, class::LOCATIVE) && self.is_placed_behind();
+        if self.is_possessor() || !(self.own.end == self.tokens.len() || self.is(self.own.end, class::BREAK)) {
+            return false;
+        }
+        for number in (self.own.start..self.at).rev() {
+            if !self.is_allowed(number) || (!denied && self.is(number, class::TOPIC) && !self.is(number, class::FUNCTION)) {
+                break;
+            }
+            if self.is(number, class::NEGATION) && !self.is(number, class::SUBJECT | class::OBJECT) {
+                if called || placed_behind {
+                    return self.speaks_itself(number) && (placed_behind || self.is_open(self.at + 1, false));
+                }
+                denied = true;
+            }
+            let bare = denied || self.is(number, class::FUNCTION | class::CALLED | class::NEGATION | class::SELF | class::ITEM);
+            if !bare && !called {
+                break;
+            }
+            called |= self.is(number, class::CALLED);
+            if denied && self.is(number, class::SOURCE) {
+                return self.is_open(self.at + 1, false);
+            }
+        }
+        false
     }
 
-    /// "Not among the cheapest", "nowhere near as …": a grade is denied.
-    fn is_graded(&self) -> bool {
-        let behind = self.at + 1..self.own.end.min(self.at + 1 + BEHIND);
-        let Some(grade) = behind.clone().find(|number| self.is(*number, class::GRADE)) else { return false };
-        self.any(self.at + 1..grade, class::NEGATION)
-            && !self.any(self.at + 1..grade, class::COMMA | class::SOURCE)
-            && !self.any(grade..self.own.end, class::SOURCE | class::SELF)
-    }
-
-    /// "I can't recommend Sable: the app crashes": a judgement with its reason, no refusal.
-    pub(super) fn has_reason(&self) -> bool {
-        let reason = self.tokens.get(self.at + 2..).unwrap_or_default();
-        (self.word(self.at + 1) == Some(":") || self.is(self.at + 1, class::SINCE))
-            && reason.len() > 1
-            && !reason.iter().any(|token| token.is(class::SELF | class::NEGATION))
-    }
-
-    fn is_as_as(&self) -> bool {
-        let is_as = |number: Option<usize>| number.and_then(|number| self.word(number)).is_some_and(|word| word == "as");
-        is_as(self.at.checked_sub(1)) && is_as(self.at.checked_sub(3))
-    }
-
-    /// "… that Sable": what follows is denied, not the name.
-    fn is_that(&self) -> bool {
-        self.at > self.own.start && self.is(self.at - 1, class::THAT)
+    fn is_placed_behind(&self) -> bool {
+        (self.at + 1..self.own.end.min(self.at + BEHIND))
+            .take_while(|number| self.is_allowed(*number))
+            .any(|number| self.is(number, class::SOURCE))
     }
 
     /// "I could not find Sable", "no trace of Sable", "none of the lists names Sable", "I can give no opinion on Sable".
     fn is_object(&self) -> bool {
+        self.denied_object().is_some_and(|denial| self.speaks_itself(denial))
+    }
+
+    /// The denial of such a statement, whoever makes it.
+    fn denied_object(&self) -> Option<usize> {
         if self.is_possessor() {
-            return false;
+            return None;
         }
         let exists = self.any(self.at + 1..self.at + 5, class::EXIST);
-        let start = if self.is_that() && exists { self.at - 1 } else { self.at };
+        let start = self.that().filter(|_| exists).unwrap_or(self.at);
+        let exists = exists && start < self.at;
         let (mut topic, mut verb, mut naming, mut denied, mut names) = (false, false, false, false, false);
         let mut tolerated = 0;
         for number in (self.own.start..start).rev() {
@@ -148,17 +152,16 @@ impl<'t> Clause<'t> {
             topic |= self.is(number, class::TOPIC);
             denied |= self.is(number, class::NEGATION);
             let sourced = tolerated == 0 || self.any(number..start, class::SOURCE);
-            if denied && verb && sourced && self.speaks_itself(number) {
-                return exists || self.is_open(self.at + 1, names);
+            if denied && verb && sourced {
+                return (exists || self.is_open(self.at + 1, names)).then_some(number);
             }
         }
         // "Ich kenne Sable nicht."
-        let behind = self.at + 1..self.at + 3;
-        tolerated == 0
-            && verb
-            && self.speaks_of_itself()
-            && behind.clone().find(|number| self.is(*number, class::NEGATION)).is_some_and(|number| self.is_open(number + 1, false))
-            && behind.clone().take_while(|number| !self.is(*number, class::NEGATION)).all(|number| self.is_allowed(number))
+        let mut behind = self.at + 1..self.at + 3;
+        let denial = behind.find(|number| self.is(*number, class::NEGATION))?;
+        let plain = tolerated == 0 && verb && self.speaks_of_itself();
+        (plain && (self.at + 1..denial).all(|number| self.is_allowed(number)) && self.is_open(denial + 1, false))
+            .then_some(denial)
     }
 
     /// "Sable does not appear", "Sable kenne ich nicht", "in none of the lists is Sable named", "on Sable there is no information".
@@ -184,14 +187,14 @@ impl<'t> Clause<'t> {
                 break;
             }
             // "Sable does not list prices": what it does, not what is done with it.
-            active |= !list && is(class::OBJECT | class::SAY) && !is(class::SUBJECT);
+            active |= !list && is(class::OBJECT | class::SAY) && !is(class::SUBJECT | class::ITEM);
             own |= is(class::SELF);
             let appears = is(class::SUBJECT) && (denied || is(class::NEGATION));
             let appeared = is(class::NEGATION) && verb;
             denied |= is(class::NEGATION);
             verb |= is(class::SUBJECT);
             noun |= is(class::NOMINAL);
-            placed |= denied && is(class::LOCATIVE);
+            placed |= is(class::LOCATIVE) && (denied || self.is(number + 1, class::NEGATION));
             let open = || self.is_open(number + 1, false);
             if ((appears || appeared) && !active && open())
                 || (denied && placed && !active && !noun && is(class::SOURCE))
@@ -213,7 +216,7 @@ impl<'t> Clause<'t> {
                 break;
             }
             let joined = (number + 1..self.at).all(|between| self.joins_a_list(between));
-            noun |= topic && self.is(number, class::NOMINAL);
+            noun |= topic && self.is(number, class::NOMINAL | class::SOURCE);
             topic |= self.is(number, class::TOPIC);
             if self.is(number, class::NEGATION) && (source || joined) {
                 return (true, source && verb, noun);
@@ -242,6 +245,11 @@ impl<'t> Clause<'t> {
     /// "Only Boxly appears in the guide; Sable does not."
     fn is_left_over(&self) -> bool {
         let behind = self.at + 1..self.own.end;
+        // "The guides name Boxly but not Sable."
+        let bare = self.at == self.own.start + 1 && self.own.end == self.tokens.len() && self.own.end == self.at + 1;
+        if bare && self.is(self.own.start, class::NEGATION) && self.any(0..self.own.start, class::SOURCE) {
+            return self.any(0..self.own.start, class::OBJECT | class::SUBJECT);
+        }
         let short = !behind.is_empty() && behind.len() <= 4 && self.own.end == self.tokens.len();
         short
             && behind.clone().all(|number| self.is(number, class::FUNCTION | class::NEGATION))
@@ -310,9 +318,7 @@ impl<'t> Clause<'t> {
         let end = self.tokens.get(self.at).map_or(0, |name| name.span.end);
         let after = self.text.get(end..).unwrap_or_default();
         let possessed = ["'s ", "’s ", "' ", "’ "].iter().find_map(|mark| after.strip_prefix(mark));
-        possessed.is_some_and(|rest| {
-            !is_self(&fold(rest.split(|sign: char| !sign.is_alphanumeric()).next().unwrap_or_default()))
-        })
+        possessed.is_some_and(|rest| !is_self(&fold(rest.split(|sign: char| !sign.is_alphanumeric()).next().unwrap_or_default())))
     }
 
     /// Nobody else is the one who does not know, up to the name; what is in the lists is seen by all.
@@ -340,11 +346,11 @@ impl<'t> Clause<'t> {
         self.is(number, class::COMMA | class::JOIN) || self.is_listed(number)
     }
 
-    fn is(&self, number: usize, classes: u32) -> bool {
+    fn is(&self, number: usize, classes: Classes) -> bool {
         self.tokens.get(number).is_some_and(|token| token.is(classes))
     }
 
-    fn any(&self, range: Range<usize>, classes: u32) -> bool {
+    fn any(&self, range: Range<usize>, classes: Classes) -> bool {
         let range = range.start..range.end.min(self.tokens.len());
         self.tokens.get(range).is_some_and(|tokens| tokens.iter().any(|token| token.is(classes)))
     }
@@ -354,7 +360,8 @@ impl<'t> Clause<'t> {
     }
 }
 
-fn is_allowed(token: &Token) -> bool {
+/// A word without a content of its own.
+pub(super) fn is_allowed(token: &Token) -> bool {
     token.is(ALLOWED) && !token.is(class::OTHER) && (!token.is(class::ONLY) || token.is(class::FUNCTION))
 }
 
@@ -372,25 +379,4 @@ fn denies_it(tokens: &[Token]) -> bool {
         }
     }
     false
-}
-
-/// True when a cell or a label's text says nothing but that there is nothing: "not found", "no data".
-pub(super) fn is_nothing(text: &str, range: Range<usize>) -> bool {
-    let tokens = tokens(text, range);
-    let is = |classes| tokens.iter().any(|token| token.is(classes));
-    tokens.len() <= 10
-        && tokens.iter().all(is_allowed)
-        && is(class::NEGATION)
-        && is(class::NOMINAL | class::SUBJECT | class::OBJECT | class::SOURCE)
-}
-
-/// True when the text before a list says that what is listed is not there: "I found nothing on these brands:".
-pub(super) fn heads_missing(text: &str, range: Range<usize>) -> bool {
-    let tokens = tokens(text, range);
-    let Some(denial) = tokens.iter().position(|token| token.is(class::NEGATION)) else { return false };
-    let said = class::NOMINAL | class::SUBJECT | class::OBJECT;
-    let behind = || tokens.iter().skip(denial);
-    behind().all(is_allowed)
-        && behind().take(5).any(|token| token.is(said))
-        && !tokens.iter().any(|token| token.is(class::OTHER | class::ONLY | class::TURN | class::CAPITAL) && !token.is(class::NEGATION))
 }

@@ -1,5 +1,6 @@
-//! Absence statements and refusals against real mentions in the same words, of `tests/fixtures/absence`, written before the rules. One
-//! half was looked at while the rules were made, the other only counted.
+//! Absence statements and refusals against real mentions in the same words, of `tests/fixtures/absence`, written for this test. The
+//! halves `work` and `check` are older than the rules; `later` was written after the first ones. Only what is missed in `work` was
+//! looked at while the rules were made. The bounds are what was reached.
 
 #![allow(clippy::print_stdout, reason = "its figures are what it is for")]
 
@@ -35,17 +36,22 @@ fn parsed(line: &str) -> Statement<'_> {
     Statement { half, absent: verdict != "present", name, text: text.replace("\\n", "\n") }
 }
 
-#[test]
-fn the_work_half() {
-    figures("work");
+fn holds(half: &str, absences: usize, mentions: usize) {
+    let figures = figures(half);
+    assert!(figures[0] >= absences && figures[2] >= mentions, "{half}: {figures:?}");
 }
 
 #[test]
-fn the_later_half() {
-    figures("later");
+fn the_work_half() {
+    holds("work", 76, 72);
 }
 
 #[test]
 fn the_check_half() {
-    figures("check");
+    holds("check", 66, 42);
+}
+
+#[test]
+fn the_later_half() {
+    holds("later", 13, 20);
 }
