@@ -1,13 +1,16 @@
 //! Does the answer say that it does not know or does not list what it names? Absence statements, and refusals.
 //!
-//! Looks at the phrases around one place; the phrases are data (`phrases`), the rules are the same for all languages. What is denied
-//! of a feature is no absence. Work per place is bounded: only phrases within [`REACH`] bytes are looked at.
+//! Looks at the phrases around one place, then at the grammar of its clause (`statement`), then at the item, cell or list it stands in (`entries`);
+//! phrases and word classes are data, the rules are the same for all languages. What is denied of a feature is no absence. Work per
+//! place is bounded: only what stands within [`REACH`] bytes, its sentence and the head of its list are looked at.
 
 use std::ops::Range;
 
+use super::entries::is_entry;
 use super::fold::{fold, without_emphasis};
 use super::passages::{sentence, sentence_breaks};
 use super::phrases::{Said, Says, is_filler, is_place, is_self};
+use super::statement::Clause;
 
 /// How far from a name a phrase may stand, in bytes.
 const REACH: usize = 240;
@@ -109,7 +112,7 @@ pub(super) fn is_absence(text: &str, span: &Range<usize>, said: &[Said]) -> bool
     let from = said.partition_point(|said| said.span.start + REACH < span.start);
     let near = || said.iter().skip(from).take_while(|said| said.span.start <= span.end + REACH);
     let between = |range: Range<usize>| text.get(range).unwrap_or_default();
-    near().any(|phrase| match phrase.says {
+    let phrased = near().any(|phrase| match phrase.says {
         Says::Before => phrase.span.end <= span.start && only_fillers(text, between(phrase.span.end..span.start), span),
         Says::After => {
             phrase.span.start >= span.end
@@ -140,7 +143,12 @@ pub(super) fn is_absence(text: &str, span: &Range<usize>, said: &[Said]) -> bool
                 })
         }
         _ => false,
-    }) || is_refused(text, span, said)
+    });
+    let denied = || near().any(|said| said.says == Says::Denial);
+    if phrased {
+        return !Clause::new(text, span).is_kept();
+    }
+    (denied() && Clause::new(text, span).is_absent()) || (denied() && is_entry(text, span)) || is_refused(text, span, said)
 }
 
 /// `I couldn't find any information about the company …`: after the phrase only fillers, or other names in a list with this one.
@@ -250,6 +258,9 @@ fn has_turn(between: &str) -> bool {
 fn is_refused(text: &str, span: &Range<usize>, said: &[Said]) -> bool {
     let opening = said.iter().take_while(|said| said.span.start < OPENING).find(|said| said.says == Says::Refusal);
     let Some(opening) = opening else { return false };
+    if Clause::new(text, span).has_reason() {
+        return false;
+    }
     let turned = |range: Range<usize>| has_turn(text.get(range).unwrap_or_default());
     if text.len() < SHORT
         && opening.span.start < 80

@@ -26,6 +26,8 @@ pub(super) enum Says {
     Refusal,
     /// Where else to look.
     Advice,
+    /// Any denial: the clause is worth a look.
+    Denial,
 }
 
 /// The phrases that are searched, with what they say and whether their last word may go on.
@@ -47,6 +49,10 @@ static SEARCHED: LazyLock<Vec<(Says, String, bool)>> = LazyLock::new(|| {
             let bare = phrase.trim_end_matches('*');
             phrases.push((says, fold(bare), bare.len() < phrase.len()));
         }
+    }
+    for denial in super::clause::negations() {
+        let bare = denial.trim_end_matches('*');
+        phrases.push((Says::Denial, fold(bare), bare.len() < denial.len()));
     }
     phrases.retain(|(_, phrase, _)| !phrase.is_empty());
     phrases

@@ -14,6 +14,7 @@ mod breaker;
 mod brightdata_engine;
 mod direct_engine;
 mod domain;
+mod extract_absence;
 #[cfg(feature = "simulator")]
 mod extract_batch;
 #[cfg(feature = "simulator")]
