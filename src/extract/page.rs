@@ -90,8 +90,11 @@ impl Page<'static> {
 pub(super) fn plain_host(url: &Url) -> Option<String> {
     match url.host()? {
         Host::Domain(domain) => {
-            let host = without_www(domain.trim_end_matches('.'));
-            (!host.is_empty()).then(|| host.to_owned())
+            let bare = domain.trim_end_matches('.');
+            // `0..` is a name and `0` an address: what is written down must be read as the same again.
+            let is_name = domain.len() - bare.len() < 2 || matches!(Host::parse(bare), Ok(Host::Domain(_)));
+            let host = without_www(bare);
+            (is_name && !host.is_empty()).then(|| host.to_owned())
         }
         address => Some(address.to_string()),
     }
@@ -183,6 +186,13 @@ mod tests {
         let page = Page::plain("https://www.a-b.example/c?d=%41&e#:~:text=f").unwrap();
         assert_eq!((&*page.host, &*page.path, page.query.as_deref()), ("a-b.example", "/c", Some("d=%41&e")));
         assert!(matches!(page.host, Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_name_that_ends_in_dots_is_no_address() {
+        assert_eq!(Page::read("http://a.example../b").unwrap().host, "a.example");
+        assert_eq!(Page::read("http://0../b"), None);
+        assert_eq!(Page::read("http://a.example.0x1../b"), None);
     }
 
     fn url() -> impl Strategy<Value = String> {
