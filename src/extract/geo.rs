@@ -219,18 +219,39 @@ impl Walk {
 
     fn prose(&mut self, text: &str, range: Range<usize>) {
         let part = text.get(range.clone()).unwrap_or_default();
-        for (offset, character) in part.char_indices() {
+        let bytes = part.as_bytes();
+        let mut offset = 0;
+        while let Some(byte) = bytes.get(offset).copied() {
             let at = range.start + offset;
-            let wordy = if character.is_ascii() { character.is_ascii_alphanumeric() } else { character.is_alphanumeric() };
-            if wordy {
+            // Words and blanks of ASCII, which nearly all is, are read as runs.
+            if byte.is_ascii_alphanumeric() {
+                if self.over {
+                    self.close();
+                }
+                let rest = bytes.get(offset..).unwrap_or_default();
+                let run = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+                self.start.get_or_insert(at);
+                self.token = self.token.saturating_add(u32::try_from(run).unwrap_or(u32::MAX));
+                self.end = at + run;
+                offset += run;
+                continue;
+            }
+            if byte == b' ' {
+                self.word();
+                offset += 1;
+                continue;
+            }
+            let Some(character) = part.get(offset..).and_then(|rest| rest.chars().next()) else { return };
+            offset += character.len_utf8();
+            if !character.is_ascii() && character.is_alphanumeric() {
                 if self.over {
                     self.close();
                 }
                 self.start.get_or_insert(at);
-                if character.is_ascii() || !is_unspaced(character) {
-                    self.token += 1;
-                } else {
+                if is_unspaced(character) {
                     self.unspaced += 1;
+                } else {
+                    self.token += 1;
                 }
                 self.end = at + character.len_utf8();
                 continue;
@@ -243,7 +264,7 @@ impl Walk {
             match character {
                 '\n' => self.close(),
                 '.' | '!' | '?' | '。' | '！' | '？' | '।' | '؟' if self.words > 0 => {
-                    if matches!(character, '.' | '!' | '?') && goes_on(part.get(offset + 1..).unwrap_or_default()) {
+                    if matches!(character, '.' | '!' | '?') && goes_on(part.get(offset..).unwrap_or_default()) {
                         continue;
                     }
                     self.over = true;

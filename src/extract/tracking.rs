@@ -3,11 +3,10 @@
 //! Knows nothing of hosts but what [`Site`] tells; parses no URL.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use super::percent;
-use super::table::Table;
+use super::table::{Set, Table};
 use super::web::Site;
 
 static RULES: LazyLock<Rules> = LazyLock::new(|| read(include_str!("data/tracking.txt")));
@@ -18,19 +17,19 @@ struct Rules {
     /// By section: `*`, a registrable domain, or `name.*`.
     sites: Table<Names>,
     /// Parameters that track when their value is a referrer.
-    ambiguous: HashSet<&'static str>,
+    ambiguous: Set,
     /// Parameters that number a campaign or, on a page that a script makes, its contents.
-    numbers: HashSet<&'static str>,
+    numbers: Set,
     /// Words of referrers.
-    referrers: HashSet<&'static str>,
+    referrers: Set,
 }
 
 #[derive(Debug, Default)]
 struct Names {
-    whole: HashSet<&'static str>,
+    whole: Set,
     beginnings: Vec<&'static str>,
     /// Not tracking on this site, whatever holds elsewhere.
-    kept: HashSet<&'static str>,
+    kept: Set,
 }
 
 impl Names {
