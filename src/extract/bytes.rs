@@ -29,6 +29,21 @@ impl<'a> Stops<'a> {
         Self::new(bytes, markup)
     }
 
+    /// Bytes that are no ASCII letter or digit.
+    pub(super) fn of_words(bytes: &'a [u8]) -> Self {
+        Self::new(bytes, |block, _| !bits(block, is_word))
+    }
+
+    /// ASCII signs that may part clauses, and the first bytes of characters beyond ASCII.
+    pub(super) fn of_clauses(bytes: &'a [u8]) -> Self {
+        Self::new(bytes, clause_ends)
+    }
+
+    /// The first bytes of characters beyond ASCII.
+    pub(super) fn of_ascii(bytes: &'a [u8]) -> Self {
+        Self::new(bytes, |block, _| bits(block, |byte| byte >= 0xC0))
+    }
+
     fn new(bytes: &'a [u8], kind: Kind) -> Self {
         let mut stops = Self { bytes, kind, base: 0, bits: 0 };
         stops.load(0);
@@ -40,7 +55,7 @@ impl<'a> Stops<'a> {
         let rest = self.bytes.get(base..).unwrap_or_default();
         self.bits = match rest.first_chunk() {
             Some(block) => (self.kind)(block, rest.get(LANES).copied().unwrap_or(DULL)),
-            None => (self.kind)(&padded(rest), DULL),
+            None => (self.kind)(&padded(rest), DULL) & !(u64::MAX << rest.len()),
         };
     }
 
@@ -107,6 +122,16 @@ fn markup(block: &[u8; LANES], _: u8) -> u64 {
     bits(block, is)
 }
 
+fn clause_ends(block: &[u8; LANES], _: u8) -> u64 {
+    let full = |byte: u8| (byte == b'.') | (byte == b'!') | (byte == b'?') | (byte == b'\n');
+    let half = |byte: u8| (byte == b',') | (byte == b':') | (byte == b';') | (byte == b'-');
+    bits(block, |byte| (byte >= 0xC0) | full(byte) | half(byte) | (byte == b'|') | (byte == b'(') | (byte == b')'))
+}
+
+fn is_word(byte: u8) -> bool {
+    (byte.wrapping_sub(b'0') < 10) | ((byte | 0x20).wrapping_sub(b'a') < 26)
+}
+
 /// Where something begins, one bit a byte: each byte but white space, control characters, the inner ones of an ASCII word, and the
 /// inner ones of a character. At most `u32::MAX` bytes are looked at.
 pub(super) fn word_starts(bytes: &[u8]) -> Vec<u64> {
@@ -125,7 +150,7 @@ pub(super) fn word_starts(bytes: &[u8]) -> Vec<u64> {
 
 /// `before`: 1 when the byte before the block is of an ASCII word; then of this one's last.
 fn starts_of(block: &[u8; LANES], before: &mut u64) -> u64 {
-    let words = bits(block, |byte| (byte.wrapping_sub(b'0') < 10) | ((byte | 0x20).wrapping_sub(b'a') < 26));
+    let words = bits(block, is_word);
     let seen = bits(block, |byte| (byte > b' ') & ((byte & 0xC0) != 0x80));
     let inner = words & (words << 1 | *before);
     *before = words >> 63;
@@ -170,6 +195,10 @@ mod tests {
             let marks = |at: usize| b"[]<:/`~".contains(&bytes[at]);
             let all = || (0..bytes.len()).chain(0..bytes.len());
             prop_assert_eq!(firsts(Stops::of_plain_runs(bytes)), all().map(|at| first(at, &plain)).collect::<Vec<_>>());
+            let parts = |at: usize| bytes[at] >= 0xC0 || b".!?\n,:;-|()".contains(&bytes[at]);
+            prop_assert_eq!(firsts(Stops::of_words(bytes)), all().map(|at| first(at, &|at| !bytes[at].is_ascii_alphanumeric())).collect::<Vec<_>>());
+            prop_assert_eq!(firsts(Stops::of_ascii(bytes)), all().map(|at| first(at, &|at| bytes[at] >= 0xC0)).collect::<Vec<_>>());
+            prop_assert_eq!(firsts(Stops::of_clauses(bytes)), all().map(|at| first(at, &parts)).collect::<Vec<_>>());
             prop_assert_eq!(firsts(Stops::of_markup(bytes)), all().map(|at| first(at, &marks)).collect::<Vec<_>>());
             let starts = word_starts(bytes);
             for at in 0..bytes.len() {

@@ -14,7 +14,8 @@ const BUCKETS: u32 = 12;
 /// Most patterns of one bucket: what one place may cost.
 const MAX_BUCKET: usize = 256;
 /// How many first bytes of a pattern are its key: the most of these that it has.
-const LEVELS: [usize; 4] = [1, 2, 3, 6];
+const LEVELS: [usize; 4] = [1, 2, 3, LAST_LEVEL];
+const LAST_LEVEL: usize = 6;
 
 /// A pattern at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +27,9 @@ pub(super) struct At {
     /// One past its last byte.
     pub(super) end: usize,
 }
+
+/// One bit for each value of the low bits of three bytes.
+type Begins = Box<[u64; 1 << (15 - 6)]>;
 
 #[derive(Debug)]
 struct Entry {
@@ -44,7 +48,9 @@ pub(super) struct Finder {
     /// Of [`LEVELS`], those in use, each with the mask of its bytes.
     levels: Vec<(usize, u64)>,
     /// By the low bits of the first three bytes: some pattern begins so.
-    begins: Box<[u64; 1 << (15 - 6)]>,
+    begins: Begins,
+    /// The same, of the patterns below the last level.
+    short: Begins,
     /// By the hash of the key of a level: some pattern has it.
     filter: Vec<u64>,
     /// Where the entries of each bucket begin; one more than there are buckets.
@@ -69,13 +75,16 @@ impl Finder {
         let bucket_of = |entry: &Entry| slot(hash(entry.head & kept(entry.level), entry.level), BUCKETS);
         entries.sort_by_key(bucket_of);
         let mut filter = vec![0_u64; 1 << (FILTER - 6)];
-        let mut first = Box::new([0_u64; 1 << (15 - 6)]);
+        let (mut first, mut short) = (Box::new([0_u64; 1 << (15 - 6)]), Box::new([0_u64; 1 << (15 - 6)]));
         for entry in &entries {
             // What follows a pattern of one or two bytes may be anything.
             let known = begins(entry.head & kept(3));
             let free = if entry.mask >= kept(3) { 0 } else { begins(!entry.mask & kept(3)) };
             for bit in (0..=free).filter(|bits| bits & !free == 0).map(|bits| known | bits) {
                 if let Some(word) = first.get_mut(bit >> 6) {
+                    *word |= 1 << (bit & 63);
+                }
+                if let Some(word) = short.get_mut(bit >> 6).filter(|_| entry.level < LAST_LEVEL) {
                     *word |= 1 << (bit & 63);
                 }
             }
@@ -98,7 +107,7 @@ impl Finder {
         }
         let in_use = |level: &usize| entries.iter().any(|entry| entry.level == *level);
         let levels = LEVELS.into_iter().filter(in_use).map(|level| (level, kept(level))).collect();
-        Some(Self { any_case, levels, begins: first, filter, buckets: sizes, entries })
+        Some(Self { any_case, levels, begins: first, short, filter, buckets: sizes, entries })
     }
 
     /// Every pattern of the text that begins at one of the `starts` (one bit a byte), by its end, the longest first of those with one
@@ -123,7 +132,9 @@ impl Finder {
                 let start = block + likely.trailing_zeros() as usize;
                 likely &= likely - 1;
                 let head = eight(bytes, start) | ease;
-                for (level, kept) in &self.levels {
+                let bit = begins(head);
+                let short = self.short.get(bit >> 6).is_some_and(|word| word >> (bit & 63) & 1 == 1);
+                for (level, kept) in self.levels.iter().rev().take(if short { LEVELS.len() } else { 1 }) {
                     let hash = hash(head & kept, *level);
                     let bit = slot(hash, FILTER);
                     if self.filter.get(bit >> 6).is_some_and(|word| word >> (bit & 63) & 1 == 1) {

@@ -54,8 +54,14 @@ impl Owners {
         if has(&self.own) {
             return Some(SiteClass::Own);
         }
-        let is_theirs = has(&self.rivals) || (!self.rival_names.is_empty() && self.is_national_site(&Site::of(host)));
+        let is_theirs = has(&self.rivals) || (self.names_a_rival(domain) && self.is_national_site(&Site::of(host)));
         is_theirs.then_some(SiteClass::Competitor)
+    }
+
+    /// The first label of a domain is a competitor's name: nearly no domain goes further.
+    fn names_a_rival(&self, domain: &str) -> bool {
+        let name = domain.split_once('.').map_or(domain, |(name, _)| name);
+        !self.rival_names.is_empty() && (self.rival_names.contains(name) || name.contains('-'))
     }
 
     /// A competitor's name under the suffix of another country (`axa.es` beside a configured `axa.com`), unless the data file knows

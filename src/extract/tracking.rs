@@ -16,6 +16,8 @@ static RULES: LazyLock<Rules> = LazyLock::new(|| read(include_str!("data/trackin
 struct Rules {
     /// By section: `*`, a registrable domain, or `name.*`.
     sites: Table<Names>,
+    /// The names of sections `name.*`, with the section.
+    wild: Table<&'static str>,
     /// Parameters that track when their value is a referrer.
     ambiguous: Set,
     /// Parameters that number a campaign or, on a page that a script makes, its contents.
@@ -34,7 +36,9 @@ struct Names {
 
 impl Names {
     fn hold(&self, name: &str) -> bool {
-        self.whole.contains(name) || self.beginnings.iter().any(|beginning| name.starts_with(beginning))
+        let first = name.as_bytes().first();
+        let begins = |beginning: &&str| beginning.as_bytes().first() == first && name.starts_with(*beginning);
+        self.whole.contains(name) || self.beginnings.iter().any(begins)
     }
 }
 
@@ -52,6 +56,7 @@ fn read(data: &'static str) -> Rules {
             "by page" => rules.numbers.extend(words),
             "referrers" => rules.referrers.extend(words),
             _ => {
+                rules.wild.extend(section.strip_suffix(".*").map(|name| (name, section)));
                 let names = rules.sites.entry(section).or_default();
                 for name in words {
                     match (name.strip_suffix('*'), name.strip_prefix('!')) {
@@ -71,7 +76,7 @@ pub(super) fn kept(query: &str, path: &str, site: &Site<'_>) -> String {
     let query = percent::plain(query);
     let rules = &*RULES;
     let everywhere = rules.sites.get("*");
-    let wild = || site.name.and_then(|name| rules.sites.get(format!("{name}.*").as_str()));
+    let wild = || site.name.and_then(|name| rules.wild.get(name)).and_then(|section| rules.sites.get(section));
     let here = rules.sites.get(site.domain).or_else(wild);
     let tracks = |pair: &str| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
