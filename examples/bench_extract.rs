@@ -1,7 +1,7 @@
 //! How many megabytes of answers a second the extraction by rules reads, on one core: mentions, rank and citations of 4 KB
 //! answers, mostly ASCII, with 25 forms of the org's name and 50 competitors. Prints one line of JSON; asserts nothing.
 //! `benches/extract.py` runs it beside the same job in Python. With a file name it writes its answers there first; with `hits`,
-//! `citations` or `local` and a number of rounds it does that alone and prints how many bytes it read, for a profiler.
+//! `citations`, `standing` (mentions, rank and citations from one reading) or `local` and a number of rounds it does that alone and prints how many bytes it read, for a profiler.
 //! Time is that of this thread on a processor where the system tells it, so that a loaded machine changes little.
 
 #![allow(clippy::indexing_slicing, reason = "fixed tables of this program")]
@@ -83,6 +83,10 @@ fn main() {
     let bytes: usize = texts.iter().map(|text| text.len()).sum();
     let hits = |run: &QuestionRun| extractor.hits(run.outcome.text.as_deref().unwrap_or_default()).len();
     let citations = |run: &QuestionRun| extractor.citations(run).0.len();
+    let standing = |run: &QuestionRun| {
+        let (hits, rank, citations) = extractor.standing(run);
+        hits.len() + rank.is_some_and(|rank| rank > 0) as usize + citations.len()
+    };
     let local = |run: &QuestionRun| extractor.local(run, 0).citations.len();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [job, rounds] = arguments.as_slice() {
@@ -90,6 +94,7 @@ fn main() {
         let job: &dyn Fn(&QuestionRun) -> usize = match job.as_str() {
             "hits" => &hits,
             "citations" => &citations,
+            "standing" => &standing,
             _ => &local,
         };
         let seen: usize = (0..rounds).flat_map(|_| &runs).map(job).sum();
@@ -111,8 +116,13 @@ fn main() {
         let ran = on_processor().zip(began).map_or(start.elapsed().as_secs_f64(), |(now, began)| now - began);
         (bytes * rounds) as f64 / 1e6 / ran
     };
-    let (hits, citations, local) = (rate(&hits), rate(&citations), rate(&local));
-    let line =
-        serde_json::json!({"hits_mb_s": hits, "citations_mb_s": citations, "local_mb_s": local, "answer_bytes": bytes / ANSWERS});
+    let (hits, citations, standing, local) = (rate(&hits), rate(&citations), rate(&standing), rate(&local));
+    let line = serde_json::json!({
+        "hits_mb_s": hits,
+        "citations_mb_s": citations,
+        "standing_mb_s": standing,
+        "local_mb_s": local,
+        "answer_bytes": bytes / ANSWERS,
+    });
     let _ = writeln!(std::io::stdout(), "{line}");
 }

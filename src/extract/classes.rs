@@ -152,8 +152,12 @@ fn of_part(site: &Site<'_>, segment: &str) -> Option<SiteClass> {
 
 /// The class of a name by the word that it ends with, or begins with before a hyphen.
 fn by_words(name: &str) -> Option<SiteClass> {
-    let begins = |part: &str| name.strip_prefix(part).is_some_and(|rest| rest.starts_with('-'));
-    let fits = |part: &str| name.len() > part.len() && (name.ends_with(part) || begins(part));
+    let hyphen = name.contains('-');
+    let begins = |part: &str| hyphen && name.strip_prefix(part).is_some_and(|rest| rest.starts_with('-'));
+    // Of nearly all parts the last letter tells that they do not fit.
+    let last = name.as_bytes().last();
+    let ends = |part: &str| part.as_bytes().last() == last && name.ends_with(part);
+    let fits = |part: &str| name.len() > part.len() && (ends(part) || begins(part));
     SITES.parts.iter().find(|(part, _)| fits(part)).map(|(_, class)| *class)
 }
 

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::ops::Range;
 
+use super::bytes::beyond_ascii;
 use super::finder::{At as Raw, starts};
 use super::fold::{Folded, Mode};
 use super::inflection::tongues;
@@ -14,8 +15,8 @@ pub(super) struct Document<'a> {
     /// The answer.
     pub(super) text: &'a str,
     folded: OnceCell<Folded>,
-    /// Where a name may begin in the folded text.
-    starts: OnceCell<Vec<u32>>,
+    /// Where a name may begin in the folded text, one bit a byte.
+    starts: OnceCell<Vec<u64>>,
     marks: OnceCell<Vec<Mark>>,
     /// What the shared automaton found, with the automaton's number.
     pub(super) scan: OnceCell<(u64, Vec<Raw>)>,
@@ -48,8 +49,8 @@ impl<'a> Document<'a> {
         self.folded.get_or_init(|| Folded::new(self.text, Mode::Match))
     }
 
-    /// Where words begin in the folded text.
-    pub(super) fn starts(&self) -> &[u32] {
+    /// Where words begin in the folded text, one bit a byte.
+    pub(super) fn starts(&self) -> &[u64] {
         self.starts.get_or_init(|| starts(&self.folded().text))
     }
 
@@ -78,8 +79,7 @@ impl<'a> Document<'a> {
     /// True when a tenth of the text and more is in other letters than Latin ones.
     pub(super) fn is_in_other_script(&self) -> bool {
         let text = &self.folded().text;
-        let other = text.bytes().filter(|byte| !byte.is_ascii()).count();
-        other * 10 > text.len()
+        beyond_ascii(text.as_bytes()) * 10 > text.len()
     }
 
     /// What `find` finds in the text; looked for once. See `labels`.

@@ -14,7 +14,8 @@ const BUCKETS: u32 = 12;
 /// Most patterns of one bucket: what one place may cost.
 const MAX_BUCKET: usize = 256;
 /// How many first bytes of a pattern are its key: the most of these that it has.
-const LEVELS: [usize; 4] = [1, 2, 3, 6];
+const LEVELS: [usize; 4] = [1, 2, 3, LAST_LEVEL];
+const LAST_LEVEL: usize = 6;
 
 /// A pattern at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +27,9 @@ pub(super) struct At {
     /// One past its last byte.
     pub(super) end: usize,
 }
+
+/// One bit for each value of the low bits of three bytes.
+type Begins = Box<[u64; 1 << (15 - 6)]>;
 
 #[derive(Debug)]
 struct Entry {
@@ -41,10 +45,12 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Finder {
     any_case: bool,
-    /// Of [`LEVELS`], those in use.
-    levels: Vec<usize>,
+    /// Of [`LEVELS`], those in use, each with the mask of its bytes.
+    levels: Vec<(usize, u64)>,
     /// By the low bits of the first three bytes: some pattern begins so.
-    begins: Vec<u64>,
+    begins: Begins,
+    /// The same, of the patterns below the last level.
+    short: Begins,
     /// By the hash of the key of a level: some pattern has it.
     filter: Vec<u64>,
     /// Where the entries of each bucket begin; one more than there are buckets.
@@ -63,19 +69,22 @@ impl Finder {
             }
             let Some(level) = LEVELS.into_iter().rfind(|level| *level <= text.len()) else { continue };
             let mask = kept(text.len());
-            let head = eased(eight(text.as_bytes(), 0), any_case) & mask;
+            let head = (eight(text.as_bytes(), 0) | if any_case { EASE } else { 0 }) & mask;
             entries.push(Entry { level, head, mask, pattern: number, text: text.as_bytes().into() });
         }
         let bucket_of = |entry: &Entry| slot(hash(entry.head & kept(entry.level), entry.level), BUCKETS);
         entries.sort_by_key(bucket_of);
         let mut filter = vec![0_u64; 1 << (FILTER - 6)];
-        let mut first = vec![0_u64; 1 << (15 - 6)];
+        let (mut first, mut short) = (Box::new([0_u64; 1 << (15 - 6)]), Box::new([0_u64; 1 << (15 - 6)]));
         for entry in &entries {
             // What follows a pattern of one or two bytes may be anything.
             let known = begins(entry.head & kept(3));
             let free = if entry.mask >= kept(3) { 0 } else { begins(!entry.mask & kept(3)) };
             for bit in (0..=free).filter(|bits| bits & !free == 0).map(|bits| known | bits) {
                 if let Some(word) = first.get_mut(bit >> 6) {
+                    *word |= 1 << (bit & 63);
+                }
+                if let Some(word) = short.get_mut(bit >> 6).filter(|_| entry.level < LAST_LEVEL) {
                     *word |= 1 << (bit & 63);
                 }
             }
@@ -96,32 +105,41 @@ impl Finder {
             sum += *size;
             *size = sum;
         }
-        let levels = LEVELS.into_iter().filter(|level| entries.iter().any(|entry| entry.level == *level)).collect();
-        Some(Self { any_case, levels, begins: first, filter, buckets: sizes, entries })
+        let in_use = |level: &usize| entries.iter().any(|entry| entry.level == *level);
+        let levels = LEVELS.into_iter().filter(in_use).map(|level| (level, kept(level))).collect();
+        Some(Self { any_case, levels, begins: first, short, filter, buckets: sizes, entries })
     }
 
-    /// Every pattern of the text that begins at one of the `starts`, by its end, the longest first of those with one end.
-    pub(super) fn find(&self, text: &str, starts: &[u32]) -> Vec<At> {
+    /// Every pattern of the text that begins at one of the `starts` (one bit a byte), by its end, the longest first of those with one
+    /// end.
+    pub(super) fn find(&self, text: &str, starts: &[u64]) -> Vec<At> {
         let bytes = text.as_bytes();
-        // Two loops without a branch that is hard to foresee: which places may hold a pattern, by three bytes; then which by all.
-        let mut likely: Vec<u32> = vec![0; starts.len()];
-        let mut count = 0;
-        for start in starts {
-            if let Some(slot) = likely.get_mut(count) {
-                *slot = *start;
-            }
-            let bit = begins(eased(eight(bytes, *start as usize), self.any_case));
-            count += self.begins.get(bit >> 6).map_or(0, |word| word >> (bit & 63) & 1) as usize;
-        }
+        let ease = if self.any_case { EASE } else { 0 };
         let mut found: Vec<At> = Vec::new();
-        for start in likely.get(..count).unwrap_or_default() {
-            let start = *start as usize;
-            let head = eased(eight(bytes, start), self.any_case);
-            for level in &self.levels {
-                let hash = hash(head & kept(*level), *level);
-                let bit = slot(hash, FILTER);
-                if self.filter.get(bit >> 6).is_some_and(|word| word >> (bit & 63) & 1 == 1) {
-                    self.look(bytes, start, head, slot(hash, BUCKETS), *level, &mut found);
+        for (block, starts) in (0..).step_by(64).zip(starts) {
+            // Two loops without a branch that is hard to foresee: which places may hold a pattern, by three bytes; then which by all.
+            let (mut left, mut likely) = (*starts, 0_u64);
+            let window: Option<&[u8; 72]> = bytes.get(block..).and_then(<[u8]>::first_chunk);
+            while left != 0 {
+                let offset = left.trailing_zeros();
+                left &= left - 1;
+                let here = window.and_then(|window| window.get((offset & 63) as usize..)?.first_chunk());
+                let head = here.map_or_else(|| eight(bytes, block + offset as usize), |here| u64::from_le_bytes(*here)) | ease;
+                let bit = begins(head);
+                likely |= self.begins.get(bit >> 6).map_or(0, |word| word >> (bit & 63) & 1) << offset;
+            }
+            while likely != 0 {
+                let start = block + likely.trailing_zeros() as usize;
+                likely &= likely - 1;
+                let head = eight(bytes, start) | ease;
+                let bit = begins(head);
+                let short = self.short.get(bit >> 6).is_some_and(|word| word >> (bit & 63) & 1 == 1);
+                for (level, kept) in self.levels.iter().rev().take(if short { LEVELS.len() } else { 1 }) {
+                    let hash = hash(head & kept, *level);
+                    let bit = slot(hash, FILTER);
+                    if self.filter.get(bit >> 6).is_some_and(|word| word >> (bit & 63) & 1 == 1) {
+                        self.look(bytes, start, head, slot(hash, BUCKETS), *level, &mut found);
+                    }
                 }
             }
         }
@@ -147,8 +165,8 @@ impl Finder {
     }
 }
 
-/// Where a pattern may begin in the text: at each character but white space and the inner ones of an ASCII word.
-pub(super) fn starts(text: &str) -> Vec<u32> {
+/// Where a pattern may begin in the text, one bit a byte: at each character but white space and the inner ones of an ASCII word.
+pub(super) fn starts(text: &str) -> Vec<u64> {
     word_starts(text.as_bytes())
 }
 
@@ -164,10 +182,8 @@ fn eight(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(padded)
 }
 
-/// Without the bit that tells capitals from small letters: signs that it confuses are told apart by the full comparison.
-fn eased(head: u64, any_case: bool) -> u64 {
-    if any_case { head | 0x2020_2020_2020_2020 } else { head }
-}
+/// The bits that tell capitals from small letters, set: signs that this confuses are told apart by the full comparison.
+const EASE: u64 = 0x2020_2020_2020_2020;
 
 /// The low five bits of the first three bytes.
 fn begins(head: u64) -> usize {

@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use unicode_normalization::char::{decompose_compatible, is_combining_mark};
 
-use super::bytes;
+use super::bytes::Stops;
 use super::lookalike;
 use super::mentions::is_word;
 
@@ -113,11 +113,11 @@ struct Folder {
 
 impl Folder {
     fn stretch(&mut self, text: &str, range: Range<usize>) {
-        let bytes = text.as_bytes();
+        let bytes = text.as_bytes().get(range.clone()).unwrap_or_default();
+        let mut stops = Stops::of_plain_runs(bytes);
         let mut at = range.start;
         while at < range.end {
-            let rest = bytes.get(at..range.end).unwrap_or_default();
-            let run = self.plain_run(rest);
+            let run = self.plain_run(bytes, at - range.start, &mut stops);
             if run > 0 {
                 self.keep(text, at..at + run);
                 at += run;
@@ -140,13 +140,14 @@ impl Folder {
     }
 
     /// Length of the ASCII run that folds to itself but for its case. A space belongs to it when it stands alone.
-    fn plain_run(&self, bytes: &[u8]) -> usize {
-        if bytes.first() == Some(&b' ') && self.folded.text.ends_with([' ', '\n']) {
+    fn plain_run(&self, bytes: &[u8], from: usize, stops: &mut Stops<'_>) -> usize {
+        if bytes.get(from) == Some(&b' ') && self.folded.text.ends_with([' ', '\n']) {
             return 0;
         }
         if self.mode != Mode::Quote {
-            return bytes::plain_run(bytes);
+            return stops.next(from).unwrap_or(bytes.len()) - from;
         }
+        let bytes = bytes.get(from..).unwrap_or_default();
         let mut length = 0;
         for byte in bytes {
             match byte {

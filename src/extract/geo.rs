@@ -13,6 +13,7 @@
 
 use std::ops::Range;
 
+use super::bytes::Stops;
 use super::citations::{Place, PlaceKind};
 use super::links::is_unspaced;
 use super::markup::Kind;
@@ -219,18 +220,39 @@ impl Walk {
 
     fn prose(&mut self, text: &str, range: Range<usize>) {
         let part = text.get(range.clone()).unwrap_or_default();
-        for (offset, character) in part.char_indices() {
+        let bytes = part.as_bytes();
+        let mut words = Stops::of_words(bytes);
+        let mut offset = 0;
+        while let Some(byte) = bytes.get(offset).copied() {
             let at = range.start + offset;
-            let wordy = if character.is_ascii() { character.is_ascii_alphanumeric() } else { character.is_alphanumeric() };
-            if wordy {
+            // Words and blanks of ASCII, which nearly all is, are read as runs.
+            if byte.is_ascii_alphanumeric() {
+                if self.over {
+                    self.close();
+                }
+                let run = words.next(offset).unwrap_or(bytes.len()) - offset;
+                self.start.get_or_insert(at);
+                self.token = self.token.saturating_add(u32::try_from(run).unwrap_or(u32::MAX));
+                self.end = at + run;
+                offset += run;
+                continue;
+            }
+            if byte == b' ' {
+                self.word();
+                offset += 1;
+                continue;
+            }
+            let Some(character) = part.get(offset..).and_then(|rest| rest.chars().next()) else { return };
+            offset += character.len_utf8();
+            if !character.is_ascii() && character.is_alphanumeric() {
                 if self.over {
                     self.close();
                 }
                 self.start.get_or_insert(at);
-                if character.is_ascii() || !is_unspaced(character) {
-                    self.token += 1;
-                } else {
+                if is_unspaced(character) {
                     self.unspaced += 1;
+                } else {
+                    self.token += 1;
                 }
                 self.end = at + character.len_utf8();
                 continue;
@@ -243,7 +265,7 @@ impl Walk {
             match character {
                 '\n' => self.close(),
                 '.' | '!' | '?' | '。' | '！' | '？' | '।' | '؟' if self.words > 0 => {
-                    if matches!(character, '.' | '!' | '?') && goes_on(part.get(offset + 1..).unwrap_or_default()) {
+                    if matches!(character, '.' | '!' | '?') && goes_on(part.get(offset..).unwrap_or_default()) {
                         continue;
                     }
                     self.over = true;
@@ -291,7 +313,48 @@ fn goes_on(rest: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// [`Walk::prose`] one character at a time.
+    fn letter_by_letter(walk: &mut Walk, part: &str) {
+        for (at, character) in part.char_indices() {
+            let end = at + character.len_utf8();
+            if character.is_alphanumeric() {
+                if walk.over {
+                    walk.close();
+                }
+                walk.start.get_or_insert(at);
+                *(if is_unspaced(character) { &mut walk.unspaced } else { &mut walk.token }) += 1;
+                walk.end = end;
+                continue;
+            }
+            if matches!(character, '\'' | '’' | '-') && walk.token > 0 {
+                continue;
+            }
+            walk.word();
+            if character == '\n' {
+                walk.close();
+            } else if matches!(character, '.' | '!' | '?' | '。' | '！' | '？' | '।' | '؟') && walk.words > 0 {
+                let more = matches!(character, '.' | '!' | '?') && goes_on(&part[end..]);
+                walk.over |= !more;
+                walk.end = if more { walk.end } else { end };
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn runs_are_read_as_letters_are(text in "[a-cA 1.!?'\n’é漢。-]{0,90}|[a-c ]{0,150}[.!] [a-cA]{0,80}") {
+            let (mut fast, mut slow) = (Walk::default(), Walk::default());
+            fast.prose(&text, 0..text.len());
+            letter_by_letter(&mut slow, &text);
+            fast.close();
+            slow.close();
+            prop_assert_eq!(fast.sentences, slow.sentences);
+        }
+    }
 
     fn sentence(words: u32, sources: &[usize]) -> Sentence {
         Sentence { span: 0..0, words, sources: sources.to_vec() }

@@ -21,6 +21,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use super::bytes::Stops;
 use super::finder::{Finder, starts};
 use super::fold::{Folded, Mode, fold, is_ignorable};
 use super::markup::Kind;
@@ -329,12 +330,15 @@ fn padded(text: &str) -> bool {
 fn unseen(text: &str, found: &mut Vec<&'static str>) {
     let (mut tags, mut run, mut longest, mut hides) = (0_u32, 0_u32, 0_u32, false);
     let mut flag = false;
-    for character in text.chars() {
-        // Nearly all of them.
-        if character.is_ascii() {
+    let mut stops = Stops::of_ascii(text.as_bytes());
+    let mut end = 0;
+    // Nearly all are ASCII: they only end runs.
+    while let Some(at) = stops.next(end) {
+        let Some(character) = text.get(at..).and_then(|rest| rest.chars().next()) else { break };
+        if at > end {
             (run, flag) = (0, false);
-            continue;
         }
+        end = at + character.len_utf8();
         match character {
             '\u{200B}'..='\u{200D}'
             | '\u{2060}'..='\u{2064}'
@@ -380,6 +384,31 @@ mod tests {
 
     fn rules(text: &str) -> Vec<String> {
         suspicions(&Document::new(text))
+    }
+
+    /// What [`unseen`] counts, one character at a time.
+    fn unseen_by_letter(text: &str) -> (bool, bool, bool) {
+        let (mut tags, mut run, mut longest, mut flag) = (0_u32, 0_u32, 0_u32, false);
+        for character in text.chars() {
+            let hidden = matches!(character, '\u{200B}'..='\u{200D}' | '\u{2060}'..='\u{2064}' | '\u{FEFF}'
+                | '\u{FE00}'..='\u{FE0E}' | '\u{E0100}'..='\u{E01EF}');
+            run = if hidden { run + 1 } else { 0 };
+            longest = longest.max(run);
+            let tag = matches!(character, '\u{E0000}'..='\u{E007F}');
+            tags += u32::from(tag && !flag);
+            flag = character == '\u{1F3F4}' || (tag && flag);
+        }
+        (tags > 0, longest >= 6, text.contains(['\u{202D}', '\u{202E}']))
+    }
+
+    proptest! {
+        #[test]
+        fn unseen_characters_are_found_as_letter_by_letter(text in "([ab]|[\u{200b}\u{feff}]{1,7}|\u{1F3F4}|\u{e0067}|\u{202e}|é){0,30}") {
+            let mut found = Vec::new();
+            unseen(&text, &mut found);
+            let rules = ["unicode_tags", "zero_width_run", "bidi_override"].map(|rule| found.contains(&rule));
+            prop_assert_eq!(rules, <[bool; 3]>::from(unseen_by_letter(&text)));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 
+use super::bytes::beyond_ascii;
 use super::fold::fold;
 use super::mentions::is_word;
 
@@ -168,6 +169,14 @@ fn spaced(character: char) -> bool {
 /// True when the letters of the text are mostly of a script whose words the lexicon knows: Latin, Greek, Cyrillic, Arabic,
 /// Devanagari, Han, kana, Hangul. A text without letters is.
 pub(super) fn can_read(text: &str) -> bool {
+    // ASCII letters are known: with as many of them as there are bytes of others the rest need not be looked at.
+    if text.bytes().map(|byte| usize::from(byte.is_ascii_alphabetic())).sum::<usize>() >= beyond_ascii(text.as_bytes()) {
+        return true;
+    }
+    counted(text)
+}
+
+fn counted(text: &str) -> bool {
     let (mut read, mut other) = (0_usize, 0_usize);
     for character in text.chars().filter(|character| character.is_alphabetic()) {
         let known = !spaced(character)
@@ -179,6 +188,8 @@ pub(super) fn can_read(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn weights(text: &str) -> Vec<i32> {
@@ -200,6 +211,13 @@ mod tests {
             ("the safest picks, good choices", vec![2, 1]),
         ] {
             assert_eq!(weights(text), wanted, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_of_ascii_is_judged_as_letter_by_letter(text in "[a-c .éЖ漢ก\u{5d0}]{0,40}") {
+            prop_assert_eq!(can_read(&text), counted(&text));
         }
     }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::bytes::next_markup;
+use super::bytes::Stops;
 
 /// A stretch of the text that is not prose.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,8 @@ pub(super) fn scan(text: &str) -> Vec<Mark> {
         paragraph: 0,
         marks: Vec::new(),
     };
-    while let Some(next) = next_markup(scanner.bytes, scanner.at) {
+    let mut stops = Stops::of_markup(text.as_bytes());
+    while let Some(next) = stops.next(scanner.at) {
         scanner.at = next;
         scanner.step();
     }

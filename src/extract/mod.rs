@@ -261,6 +261,20 @@ impl Extractor {
         }
     }
 
+    /// The mentions' places, the rank and the citations alone, from one reading of the answer: as [`Extractor::local`] has them.
+    #[must_use]
+    pub fn standing(&self, run: &QuestionRun) -> (Vec<Hit>, Option<u32>, Vec<ExtractedCitation>) {
+        let document = Document::new(answer(run));
+        let cited = citations::extract(&document, &run.outcome.citations, &self.owners);
+        let judge = Judge::new(&document);
+        let found = self.sense.found(&document, &self.own, self.brands.matcher(), &judge);
+        let rank = sense::mentions(&found).first().map(|first| {
+            let places = self.brands.places(&document, None, &sense::named(&found), |span| judge.counts(span));
+            u32::try_from(rank::before(&places, first).len()).unwrap_or(u32::MAX).saturating_add(1)
+        });
+        (hits::of(document.text, &found), rank, cited.rows)
+    }
+
     /// The citations of a run: the provider's list and the URLs of the text, joined without duplicates.
     #[must_use]
     pub fn citations(&self, run: &QuestionRun) -> (Vec<ExtractedCitation>, Dropped) {

@@ -2,10 +2,9 @@
 //!
 //! Judges hosts only, by the org's entry; what kind of site any other is stands in `classes`. Resolves and fetches nothing.
 
-use std::collections::HashSet;
-
 use super::classes;
 use super::competitors::compact;
+use super::table::Names;
 use super::web::{Site, Website};
 use crate::domain::{KnownCompetitor, SiteClass};
 
@@ -20,19 +19,19 @@ const GENERIC: &[&str] =
 /// Hosts and registrable domains of the org and its competitors.
 #[derive(Debug, Default)]
 pub(super) struct Owners {
-    own: HashSet<String>,
-    rivals: HashSet<String>,
+    own: Names,
+    rivals: Names,
     /// What stands before the public suffix of competitors' websites, and their brands written as a host would be.
-    rival_names: HashSet<String>,
+    rival_names: Names,
 }
 
 impl Owners {
     /// Of the org's websites and of its competitors' entries.
     pub(super) fn new(own: impl IntoIterator<Item = Website>, rivals: &[KnownCompetitor]) -> Self {
-        let own: HashSet<String> = own.into_iter().map(|website| website.domain).collect();
+        let own: Names = own.into_iter().map(|website| website.domain).collect();
         let websites = rivals.iter().flat_map(|known| &known.websites).filter_map(|website| Website::read(website));
-        let rivals_domains: HashSet<String> = websites.map(|website| website.domain).collect();
-        let mut rival_names: HashSet<String> = rivals_domains
+        let rivals_domains: Names = websites.map(|website| website.domain).collect();
+        let mut rival_names: Names = rivals_domains
             .iter()
             .filter_map(|domain| {
                 let site = Site::of(domain);
@@ -51,12 +50,18 @@ impl Owners {
 
     /// `None` for everybody else's.
     pub(super) fn class(&self, host: &str, domain: &str) -> Option<SiteClass> {
-        let has = |sites: &HashSet<String>| sites.contains(domain) || sites.contains(host);
+        let has = |sites: &Names| sites.contains(domain) || sites.contains(host);
         if has(&self.own) {
             return Some(SiteClass::Own);
         }
-        let is_theirs = has(&self.rivals) || (!self.rival_names.is_empty() && self.is_national_site(&Site::of(host)));
+        let is_theirs = has(&self.rivals) || (self.names_a_rival(domain) && self.is_national_site(&Site::of(host)));
         is_theirs.then_some(SiteClass::Competitor)
+    }
+
+    /// The first label of a domain is a competitor's name: nearly no domain goes further.
+    fn names_a_rival(&self, domain: &str) -> bool {
+        let name = domain.split_once('.').map_or(domain, |(name, _)| name);
+        !self.rival_names.is_empty() && (self.rival_names.contains(name) || name.contains('-'))
     }
 
     /// A competitor's name under the suffix of another country (`axa.es` beside a configured `axa.com`), unless the data file knows

@@ -44,6 +44,9 @@ fn encoded_byte(piece: &str) -> Option<(u8, &str)> {
 /// The characters beyond ASCII that stand raw in the path and the query of a URL, sorted. Blanks and what cannot be seen are none:
 /// they are better encoded; joiners are, as words of Persian and Hindi are written with them.
 pub(super) fn raw_characters(url: &str) -> Vec<char> {
+    if url.is_ascii() {
+        return Vec::new();
+    }
     let after_scheme = url.find("://").map_or(0, |at| at + 3);
     let from = url.get(after_scheme..).and_then(|rest| rest.find(['/', '?', '\\'])).map(|at| after_scheme + at);
     let text = from.and_then(|from| url.get(from..)).and_then(|rest| rest.split('#').next()).unwrap_or_default();
@@ -110,7 +113,7 @@ fn decode(written: &mut String, encoded: &str, run: &[u8], raw: &[char]) {
 /// The text with all beyond ASCII encoded and the digits in capitals: equal for two spellings of one page.
 pub(super) fn comparable(text: &str) -> Cow<'_, str> {
     let small = |piece: &str| piece.bytes().take(2).any(|digit| digit.is_ascii_lowercase());
-    if text.is_ascii() && !text.split('%').skip(1).any(small) {
+    if text.is_ascii() && !(text.contains('%') && text.split('%').skip(1).any(small)) {
         return Cow::Borrowed(text);
     }
     let mut one = String::with_capacity(text.len() * 3);

@@ -11,6 +11,7 @@
 
 use std::ops::Range;
 
+use super::bytes::Stops;
 use super::fold::{Folded, Mode};
 use super::lexicon::{self, Role};
 use super::mentions::Document;
@@ -191,10 +192,14 @@ impl<'a> Reader<'a> {
 
     fn breaks(&mut self) {
         let slice = self.document.slice(&self.scope);
-        let mut characters = slice.char_indices().peekable();
-        let mut before = ' ';
-        while let Some((at, character)) = characters.next() {
-            let next = characters.peek().map_or(' ', |(_, next)| *next);
+        let mut stops = Stops::of_clauses(slice.as_bytes());
+        let mut from = 0;
+        while let Some(at) = stops.next(from) {
+            let (head, tail) = slice.split_at_checked(at).unwrap_or_default();
+            let mut characters = tail.chars();
+            let Some(character) = characters.next() else { break };
+            from = at + character.len_utf8();
+            let next = characters.next().unwrap_or(' ');
             let apart = next.is_whitespace() || matches!(next, '*' | '_' | ')' | '"' | '”');
             let event = match character {
                 '\n' => Some(Event::Sentence(true)),
@@ -204,13 +209,12 @@ impl<'a> Reader<'a> {
                     Some(Event::Clause)
                 }
                 ',' | ':' if apart => Some(Event::Clause),
-                '-' if before == ' ' && next == ' ' => Some(Event::Clause),
+                '-' if next == ' ' && (head.is_empty() || head.ends_with(' ')) => Some(Event::Clause),
                 _ => None,
             };
             if let Some(event) = event {
                 self.events.push((self.scope.start + at, event));
             }
-            before = character;
         }
     }
 
@@ -400,4 +404,50 @@ fn weights(document: &Document<'_>, words: &[(Role, Range<usize>)]) -> Vec<(Rang
         found.push((at.clone(), weight));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Where [`Reader::breaks`] parts a text, one character at a time; 1: a clause, 2: a sentence, 3: a line.
+    fn letter_by_letter(text: &str) -> Vec<(usize, u8)> {
+        let mut found = Vec::new();
+        let mut before = ' ';
+        for (at, character) in text.char_indices() {
+            let next = text[at + character.len_utf8()..].chars().next().unwrap_or(' ');
+            let apart = next.is_whitespace() || matches!(next, '*' | '_' | ')' | '"' | '”');
+            match character {
+                '\n' => found.push((at, 3)),
+                '。' | '！' | '？' | '؟' | '।' => found.push((at, 2)),
+                '.' | '!' | '?' if apart => found.push((at, 2)),
+                '、' | '，' | '；' | '：' | '،' | '؛' | '|' | '(' | ')' | '（' | '）' | '—' | '–' | ';' => {
+                    found.push((at, 1))
+                }
+                ',' | ':' if apart => found.push((at, 1)),
+                '-' if before == ' ' && next == ' ' => found.push((at, 1)),
+                _ => {}
+            }
+            before = character;
+        }
+        found
+    }
+
+    proptest! {
+        #[test]
+        fn breaks_are_those_of_each_letter(text in "[ab .!?\n,:;|()*é。，—-]{0,120}") {
+            let document = Document::new(&text);
+            let mut reader = Reader { document: &document, scope: 0..text.len(), events: Vec::new() };
+            reader.breaks();
+            let kind = |event: &Event| match event {
+                Event::Clause => 1,
+                Event::Sentence(line) => 2 + u8::from(*line),
+                Event::Word(..) | Event::Brand { .. } => 0,
+            };
+            let found: Vec<_> = reader.events.iter().map(|(at, event)| (*at, kind(event))).collect();
+            prop_assert_eq!(found, letter_by_letter(&text));
+        }
+    }
 }

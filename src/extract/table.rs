@@ -1,11 +1,17 @@
-//! Tables of this crate's own data files, looked up by names that a text brings: a hash that is quick, not one that withstands an
+//! Tables of this crate's own data files and of the org's entry, looked up by names that a text brings: a hash that is quick, not one that withstands an
 //! adversary. Never for a table that texts fill.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// A table whose keys are known when the crate is built.
 pub(super) type Table<Value> = HashMap<&'static str, Value, BuildHasherDefault<Quick>>;
+
+/// A set of such names.
+pub(super) type Set = HashSet<&'static str, BuildHasherDefault<Quick>>;
+
+/// A set of names that the org's entry brings.
+pub(super) type Names = HashSet<String, BuildHasherDefault<Quick>>;
 
 /// Eight bytes at a time: rotate, xor, multiply.
 #[derive(Debug, Default, Clone, Copy)]

@@ -3,11 +3,10 @@
 //! Knows nothing of hosts but what [`Site`] tells; parses no URL.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use super::percent;
-use super::table::Table;
+use super::table::{Set, Table};
 use super::web::Site;
 
 static RULES: LazyLock<Rules> = LazyLock::new(|| read(include_str!("data/tracking.txt")));
@@ -17,25 +16,29 @@ static RULES: LazyLock<Rules> = LazyLock::new(|| read(include_str!("data/trackin
 struct Rules {
     /// By section: `*`, a registrable domain, or `name.*`.
     sites: Table<Names>,
+    /// The names of sections `name.*`, with the section.
+    wild: Table<&'static str>,
     /// Parameters that track when their value is a referrer.
-    ambiguous: HashSet<&'static str>,
+    ambiguous: Set,
     /// Parameters that number a campaign or, on a page that a script makes, its contents.
-    numbers: HashSet<&'static str>,
+    numbers: Set,
     /// Words of referrers.
-    referrers: HashSet<&'static str>,
+    referrers: Set,
 }
 
 #[derive(Debug, Default)]
 struct Names {
-    whole: HashSet<&'static str>,
+    whole: Set,
     beginnings: Vec<&'static str>,
     /// Not tracking on this site, whatever holds elsewhere.
-    kept: HashSet<&'static str>,
+    kept: Set,
 }
 
 impl Names {
     fn hold(&self, name: &str) -> bool {
-        self.whole.contains(name) || self.beginnings.iter().any(|beginning| name.starts_with(beginning))
+        let first = name.as_bytes().first();
+        let begins = |beginning: &&str| beginning.as_bytes().first() == first && name.starts_with(*beginning);
+        self.whole.contains(name) || self.beginnings.iter().any(begins)
     }
 }
 
@@ -53,6 +56,7 @@ fn read(data: &'static str) -> Rules {
             "by page" => rules.numbers.extend(words),
             "referrers" => rules.referrers.extend(words),
             _ => {
+                rules.wild.extend(section.strip_suffix(".*").map(|name| (name, section)));
                 let names = rules.sites.entry(section).or_default();
                 for name in words {
                     match (name.strip_suffix('*'), name.strip_prefix('!')) {
@@ -72,7 +76,7 @@ pub(super) fn kept(query: &str, path: &str, site: &Site<'_>) -> String {
     let query = percent::plain(query);
     let rules = &*RULES;
     let everywhere = rules.sites.get("*");
-    let wild = || site.name.and_then(|name| rules.sites.get(format!("{name}.*").as_str()));
+    let wild = || site.name.and_then(|name| rules.wild.get(name)).and_then(|section| rules.sites.get(section));
     let here = rules.sites.get(site.domain).or_else(wild);
     let tracks = |pair: &str| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

@@ -67,7 +67,8 @@ pub(super) struct Canonical {
 impl Canonical {
     /// What two spellings of one page share: the URL without its scheme, its percent-encodings in one form.
     pub(super) fn page(&self) -> Cow<'_, str> {
-        percent::comparable(self.url.split_once("://").map_or(self.url.as_str(), |(_, page)| page))
+        let page = self.url.strip_prefix("https://").or_else(|| self.url.strip_prefix("http://"));
+        percent::comparable(page.unwrap_or(&self.url))
     }
 }
 

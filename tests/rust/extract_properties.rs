@@ -118,6 +118,16 @@ proptest! {
     }
 
     #[test]
+    fn standing_is_what_local_says(text in text(), listed in prop::collection::vec(citation(), 0..5), status in status()) {
+        let mut run = run_with(&text, listed);
+        run.outcome.status = status;
+        let local = quillmark_extractor().local(&run, 0);
+        let (mut hits, rank, citations) = quillmark_extractor().standing(&run);
+        hits.truncate(50);
+        prop_assert_eq!((hits, rank, citations), (local.evidence.hits, local.evaluation.mention_rank, local.citations));
+    }
+
+    #[test]
     fn canonical_urls_are_fixed_points(citation in citation()) {
         let extractor = quillmark_extractor();
         let (rows, _) = extractor.citations(&run_with("", vec![citation]));
