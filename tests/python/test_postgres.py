@@ -161,8 +161,8 @@ async def hurt_in_the_middle(postgres: Cluster, tmp_path: Path, hurt: Any, times
                 acknowledged = set(store.acknowledged)
                 await asyncio.to_thread(hurt, database)
                 await assert_kept(postgres, database, acknowledged)
+            # A row whose transaction ended while its caller had given up was never acknowledged: what is stored counts.
             summary = await finishing
-            assert store.acknowledged >= cells(org)
             await assert_whole(store, simulator, org, summary, journal)
 
 

@@ -20,8 +20,8 @@ from overheard._loops import forget_quietly
 _T = TypeVar("_T")
 _Class = TypeVar("_Class", bound=type)
 
-#: Seconds that an operation gets to end after it was cancelled. Below the grace of the engine's callbacks.
-PATIENCE = 3.0
+#: Seconds that an operation gets to end after it was cancelled: many statements, and far less than a caller waits.
+PATIENCE = 1.0
 
 
 class Operations:
