@@ -1,6 +1,6 @@
 //! The clause around a name as word classes of `data/clauses.txt`. Judges nothing; `statement` does. Linear in what it is given.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::LazyLock;
 
@@ -91,14 +91,19 @@ const SECTIONS: &[(&str, Classes)] = &[
 /// Most words of one entry, and most letters of an entry in a script without spaces.
 const LONGEST: usize = 4;
 const LONGEST_UNSPACED: usize = 12;
-/// Most tokens to each side of a name.
+/// Most tokens to each side of a name, and most bytes that are read for them.
 const MOST: usize = 60;
+const NEAR: usize = 420;
 
 #[derive(Debug, Default)]
 struct Table {
     whole: HashMap<String, Classes>,
     /// Entries whose last word may go on.
     open: HashMap<String, Classes>,
+    /// The first letters of those: a word without them is none.
+    heads: HashSet<String>,
+    /// The first words of entries of several.
+    first: HashSet<String>,
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
@@ -107,9 +112,15 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         let classes = SECTIONS.iter().find(|(name, _)| *name == section).map_or(0, |(_, classes)| *classes);
         let bare = entry.trim_end_matches('*');
         let kept = if bare.len() < entry.len() { &mut table.open } else { &mut table.whole };
-        *kept.entry(fold(bare)).or_default() |= classes;
+        let folded = fold(bare);
+        if bare.len() < entry.len() {
+            table.heads.extend(head(&folded).map(str::to_owned));
+        }
+        table.first.extend(folded.split_once(' ').map(|(first, _)| first.to_owned()));
+        *kept.entry(folded).or_default() |= classes;
     }
     for turn in super::phrases::turns() {
+        table.first.extend(turn.trim().split_once(' ').map(|(first, _)| first.to_owned()));
         *table.whole.entry(turn.trim().to_owned()).or_default() |= class::TURN;
     }
     table
@@ -135,8 +146,14 @@ pub(super) fn negations() -> impl Iterator<Item = &'static str> {
     entries().filter(|(section, _)| matches!(*section, "negation" | "missing" | "omitting" | "empty")).map(|(_, entry)| entry)
 }
 
+/// The shortest start of a word that an entry of [`Table::open`] may be.
+fn head(folded: &str) -> Option<&str> {
+    folded.char_indices().nth(2).and_then(|(at, last)| folded.get(..at + last.len_utf8()))
+}
+
 fn classes_of(folded: &str) -> Classes {
-    let starts = folded.char_indices().map(|(at, _)| at).skip(3).chain([folded.len()]).take(24);
+    let is_open = head(folded).is_none_or(|head| TABLE.heads.contains(head));
+    let starts = folded.char_indices().map(|(at, _)| at).skip(3).chain([folded.len()]).take(if is_open { 24 } else { 0 });
     let open =
         starts.filter_map(|at| folded.get(..at).and_then(|start| TABLE.open.get(start))).fold(0, |all, classes| all | classes);
     match TABLE.whole.get(folded).copied().unwrap_or_default() | open {
@@ -160,12 +177,21 @@ impl Token {
 
 /// The tokens of `range` with the name at `name` as one; second: its number.
 pub(super) fn around(text: &str, range: &Range<usize>, name: &Range<usize>) -> (Vec<Token>, usize) {
-    let mut tokens = tokens(text, range.start..name.start);
+    let (start, end) = near(text, range, name);
+    let mut tokens = tokens(text, start..name.start);
     tokens.drain(..tokens.len().saturating_sub(MOST));
     let number = tokens.len();
     tokens.push(Token { span: name.clone(), classes: class::NAME });
-    tokens.extend(self::tokens(text, name.end..range.end).into_iter().take(MOST));
+    tokens.extend(self::tokens(text, name.end..end).into_iter().take(MOST));
     (tokens, number)
+}
+
+/// The part of `range` that is near the name; cut between characters, so a word at its rim may lose some.
+fn near(text: &str, range: &Range<usize>, name: &Range<usize>) -> (usize, usize) {
+    let is_cut = |at: &usize| text.is_char_boundary(*at);
+    let start = (range.start.max(name.start.saturating_sub(NEAR))..=name.start).find(is_cut).unwrap_or(name.start);
+    let end = (name.end..=range.end.min(name.end + NEAR)).rev().find(is_cut).unwrap_or(name.end);
+    (start, end)
 }
 
 /// The tokens of a stretch.
@@ -192,6 +218,9 @@ pub(super) fn tokens(text: &str, range: Range<usize>) -> Vec<Token> {
             let classes = if taken == 0 { classes_of(&joined) } else { TABLE.whole.get(&joined).copied().unwrap_or_default() };
             if classes != 0 {
                 best = (classes, taken + 1, next.end);
+            }
+            if taken == 0 && !TABLE.first.contains(&joined) {
+                break;
             }
         }
         let written = text.get(span.clone()).unwrap_or_default();

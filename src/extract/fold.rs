@@ -100,6 +100,9 @@ impl Folded {
 
 /// Folds a short text that needs no way back; trimmed, on one line.
 pub(super) fn fold(text: &str) -> String {
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return text.to_ascii_lowercase();
+    }
     let folded = Folded::new(text, Mode::Match).text;
     folded.trim().replace('\n', " ")
 }
@@ -357,4 +360,18 @@ fn takes_accents(base: char) -> bool {
 /// The text without Markdown emphasis, for a look at its words.
 pub(super) fn without_emphasis(text: &str) -> Cow<'_, str> {
     if text.contains(['*', '_', '`', '"']) { Cow::Owned(text.replace(['*', '_', '`', '"'], "")) } else { Cow::Borrowed(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_plain_word_is_folded_as_any_text(word in "[A-Za-z0-9]{0,80}") {
+            prop_assert_eq!(fold(&word), Folded::new(&word, Mode::Match).text);
+        }
+    }
 }
