@@ -144,11 +144,25 @@ pub(super) fn is_absence(text: &str, span: &Range<usize>, said: &[Said]) -> bool
         }
         _ => false,
     });
-    let denied = || near().any(|said| said.says == Says::Denial);
+    let own = || sentence(text, span);
     if phrased {
-        return !Clause::new(text, span).is_kept();
+        return !Clause::new(text, own(), span).is_kept();
     }
-    (denied() && Clause::new(text, span).is_absent()) || (denied() && is_entry(text, span)) || is_refused(text, span, said)
+    is_denied(text, span, near) || is_refused(text, span, said)
+}
+
+/// True when the grammar says so. It is asked where a word that denies stands in the sentence, behind a question also in the next one,
+/// and near what may be an entry.
+fn is_denied<'s, Near: Iterator<Item = &'s Said>>(text: &str, span: &Range<usize>, near: impl Fn() -> Near) -> bool {
+    let denies = |said: &Said| said.says == Says::Denial;
+    if !near().any(denies) {
+        return false;
+    }
+    let own = sentence(text, span);
+    let asks = text.get(own.clone()).is_some_and(|own| own.ends_with(['?', '？']));
+    let end = if asks { own.end + REACH } else { own.end };
+    let inside = near().any(|said| denies(said) && said.span.end > own.start && said.span.start < end);
+    (inside && Clause::new(text, own, span).is_absent()) || is_entry(text, span)
 }
 
 /// `I couldn't find any information about the company …`: after the phrase only fillers, or other names in a list with this one.
@@ -258,7 +272,8 @@ fn has_turn(between: &str) -> bool {
 fn is_refused(text: &str, span: &Range<usize>, said: &[Said]) -> bool {
     let opening = said.iter().take_while(|said| said.span.start < OPENING).find(|said| said.says == Says::Refusal);
     let Some(opening) = opening else { return false };
-    if Clause::new(text, span).has_reason() {
+    let sentence = sentence(text, span);
+    if Clause::new(text, sentence.clone(), span).has_reason() {
         return false;
     }
     let turned = |range: Range<usize>| has_turn(text.get(range).unwrap_or_default());
@@ -270,7 +285,6 @@ fn is_refused(text: &str, span: &Range<usize>, said: &[Said]) -> bool {
     {
         return true;
     }
-    let sentence = sentence(text, span);
     let from = said.partition_point(|said| said.span.start < sentence.start);
     let inside = || said.iter().skip(from).take_while(|said| said.span.end <= sentence.end).take(50);
     let is_advice =

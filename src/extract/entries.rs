@@ -9,6 +9,8 @@ use super::statement::is_allowed;
 
 /// Longest line that is looked at, to each side, in bytes.
 const LINE: usize = 600;
+/// Longest cell or label's text that says nothing but that, in bytes.
+const SAYS_NOTHING: usize = 160;
 /// How far above an item the head of its list is looked for: lines, and bytes.
 const LINES_ABOVE: usize = 30;
 const BYTES_ABOVE: usize = 1_500;
@@ -128,6 +130,9 @@ fn line_around(text: &str, name: &Range<usize>) -> Option<Range<usize>> {
 
 /// True when a cell or a label's text says nothing but that there is nothing: "not found", "no data".
 fn is_nothing(text: &str, range: Range<usize>) -> bool {
+    if range.len() > SAYS_NOTHING {
+        return false;
+    }
     let tokens = tokens(text, range);
     let is = |classes| tokens.iter().any(|token| token.is(classes));
     tokens.len() <= 10

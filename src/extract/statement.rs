@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::clause::{Classes, Token, around, class, tokens};
 use super::fold::fold;
-use super::passages::sentence;
+use super::passages;
 use super::phrases::is_self;
 
 mod kept;
@@ -42,6 +42,7 @@ const BEHIND: usize = 8;
 /// The clause of one name.
 pub(super) struct Clause<'t> {
     text: &'t str,
+    sentence: Range<usize>,
     tokens: Vec<Token>,
     /// The name.
     at: usize,
@@ -50,9 +51,9 @@ pub(super) struct Clause<'t> {
 }
 
 impl<'t> Clause<'t> {
-    /// Of the sentence of the name.
-    pub(super) fn new(text: &'t str, name: &Range<usize>) -> Self {
-        let (tokens, at) = around(text, &sentence(text, name), name);
+    /// Of the name in its sentence.
+    pub(super) fn new(text: &'t str, sentence: Range<usize>, name: &Range<usize>) -> Self {
+        let (tokens, at) = around(text, &sentence, name);
         let parts = |number: usize| {
             tokens.get(number).is_some_and(|token| {
                 let behind_comma = number > 0 && tokens.get(number - 1).is_some_and(|token| token.is(class::COMMA));
@@ -63,7 +64,7 @@ impl<'t> Clause<'t> {
         };
         let from = (0..at).rev().find(|number| parts(*number)).map_or(0, |number| number + 1);
         let to = (at + 1..tokens.len()).find(|number| parts(*number)).unwrap_or(tokens.len());
-        Self { text, tokens, at, own: from..to }
+        Self { text, sentence, tokens, at, own: from..to }
     }
 
     /// True when the clause says that its name is unknown or not listed.
@@ -260,7 +261,7 @@ impl<'t> Clause<'t> {
 
     /// "Could you say more about Sable? I know nothing of it", "if Sable exists, I have not come across it".
     fn is_asked(&self) -> bool {
-        let sentence = sentence(self.text, &self.tokens.get(self.at).map_or(0..0, |name| name.span.clone()));
+        let sentence = self.sentence.clone();
         let asks = self.text.get(sentence.clone()).is_some_and(|sentence| sentence.ends_with(['?', '？']));
         if asks {
             let rest = self.text.get(sentence.end..).unwrap_or_default();
@@ -270,7 +271,7 @@ impl<'t> Clause<'t> {
             }
             let first = rest.get(gap..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8);
             let start = sentence.end + gap;
-            let next = self::sentence(self.text, &(start..start + first));
+            let next = passages::sentence(self.text, &(start..start + first));
             return denies_it(&tokens(self.text, start.min(next.end)..next.end));
         }
         let opens = self.tokens.iter().position(|token| token.is(class::CONDITION));
