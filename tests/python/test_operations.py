@@ -42,6 +42,12 @@ def seen() -> Iterator[Seen]:
     event.remove(Engine, "before_cursor_execute", seen.executes)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here is cut because the machine is busy."""
+    monkeypatch.setattr(operations, "PATIENCE", 60.0)
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "store.db"
