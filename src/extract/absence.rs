@@ -144,9 +144,8 @@ pub(super) fn is_absence(text: &str, span: &Range<usize>, said: &[Said]) -> bool
         }
         _ => false,
     });
-    let own = || sentence(text, span);
     if phrased {
-        return !Clause::new(text, own(), span).is_kept();
+        return !Clause::new(text, sentence(text, span), span).is_kept();
     }
     is_denied(text, span, near) || is_refused(text, span, said)
 }

@@ -127,6 +127,22 @@ async def test_the_close_waits_for_what_is_under_way(path: Path, store: SqlStore
     assert sqlite3.connect(path).execute("SELECT value FROM facts WHERE name = 'name'").fetchall() == [("after",)]
 
 
+async def test_a_close_that_is_cancelled_says_so_and_has_closed(path: Path, store: SqlStore, seen: Seen) -> None:
+    lock = Locked(path)
+    writing = asyncio.ensure_future(store.save_fact("name", "after"))
+    await seen.begins.wait()
+    closing = asyncio.ensure_future(store.aclose())
+    asyncio.get_running_loop().call_soon(closing.cancel)
+    asyncio.get_running_loop().call_soon(lock.release)
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert writing.done()
+    assert seen.connections == 1
+    await store.load_fact("name")
+    assert seen.connections == 2, "the first one was closed"
+    await asyncio.gather(writing, return_exceptions=True)
+
+
 @pytest.mark.parametrize("error", [StoreError("no"), KeyboardInterrupt(), SystemExit(2)], ids=repr)
 async def test_what_a_call_raises_reaches_its_caller(store: SqlStore, error: BaseException) -> None:
     async def refused() -> None:

@@ -143,10 +143,12 @@ class Database:
 
     async def aclose(self) -> None:
         """Closes this event loop's connections, when what is under way has ended; the next use opens them again."""
-        await self.operations.settled()
-        engines = self._engines.pop(asyncio.get_running_loop(), None)
-        if engines is not None:
-            await engines.dispose()
+        try:
+            await self.operations.settled()
+        finally:
+            engines = self._engines.pop(asyncio.get_running_loop(), None)
+            if engines is not None:
+                await engines.dispose()
 
     async def _opened(self) -> _Engines:
         loop = asyncio.get_running_loop()

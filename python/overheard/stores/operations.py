@@ -8,7 +8,6 @@ operation that has begun ends, and the cancellation is told afterwards; only one
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -60,9 +59,16 @@ class Operations:
             error = None
 
     async def settled(self) -> None:
-        """Waits for what this event loop has under way; what hangs is cut."""
+        """Waits for what this event loop has under way; what hangs is cut.
+
+        Raises:
+            asyncio.CancelledError: The caller was cancelled meanwhile; everything has ended, or was cut.
+        """
+        cancelled = False
         for task in list(self._tasks.get(asyncio.get_running_loop(), ())):
-            await _ended(task)
+            cancelled |= await _ended(task)
+        if cancelled:
+            raise asyncio.CancelledError
 
 
 async def _answered(begin: Callable[[], Coroutine[Any, Any, _T]]) -> tuple[BaseException | None, _T | None]:
@@ -73,15 +79,20 @@ async def _answered(begin: Callable[[], Coroutine[Any, Any, _T]]) -> tuple[BaseE
         return error, None
 
 
-async def _ended(task: asyncio.Task[Any]) -> None:
+async def _ended(task: asyncio.Task[Any]) -> bool:
+    """Waits for its end; true when the caller was cancelled in that time, which ends all patience."""
+    cancelled = False
     for _ in range(2):
-        with contextlib.suppress(asyncio.CancelledError):  # cancelled once more: no more patience
+        try:
             await asyncio.wait([task], timeout=PATIENCE)
+        except asyncio.CancelledError:
+            cancelled = True
         if task.done():
             break
         task.cancel()
     if task.done() and not task.cancelled():
         task.exception()  # told to nobody: its caller is gone
+    return cancelled
 
 
 class _Begun(Coroutine[Any, Any, _T]):
